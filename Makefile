@@ -1,0 +1,77 @@
+# Works on a machine that has only make and python3 (3.11 to 3.13): the first target you
+# call builds .venv from the pinned versions; no environment has to be activated, ever.
+
+SHELL  := bash
+PYTHON ?= python3
+PY     := .venv/bin/python
+# The stamp of a finished set-up: as long as it is newer than what it was made from,
+# nothing is installed again.
+READY  := .venv/ready
+# What a person would watch (bars, timings) stays out of tests, and so do TensorFlow's logs;
+# runs that a notebook starts on its own go where they are looked for after a failure.
+QUIET  := TUTORIALS_UNATTENDED=1 TF_CPP_MIN_LOG_LEVEL=3 TUTORIALS_RUNS=$(CURDIR)/artifacts/runs
+PYTEST := $(QUIET) $(PY) -m pytest
+# Shows and keeps what a command prints; the command's own failure still counts.
+LOGGED  = 2>&1 | tee artifacts/$@.log; exit $${PIPESTATUS[0]}
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint unit fast nbval lab notebooks expected docs badges lock newest clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: $(READY)  ## every tutorial on the embedded sample data: a table, and an HTML report
+	$(PY) -m helpers run all --overwrite --output runs/sample
+
+test: lint unit nbval  ## everything: style, types, all tests, the notebooks' outputs
+
+check: lint fast  ## the fast lane, under two minutes: style, types, unit tests
+
+lint: $(READY) artifacts
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+	$(PY) -m tools.notebooks --check && $(PY) -m tools.docs --check
+
+fast: $(READY) artifacts
+	$(PYTEST) -m "not slow and not realdata" --junitxml=artifacts/$@.xml $(LOGGED)
+
+unit: $(READY) artifacts
+	$(PYTEST) --junitxml=artifacts/$@.xml --session-timeout=1200 $(LOGGED)
+
+# tools.keep writes a notebook's fresh outputs to artifacts/notebooks when one of them differs.
+nbval: $(READY) artifacts
+	@rm -rf artifacts/runs artifacts/notebooks
+	$(PYTEST) -p tools.keep --nbval --nbval-current-env --nbval-sanitize-with nbval.ini notebooks --junitxml=artifacts/$@.xml --session-timeout=1200 $(LOGGED)
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(PY) -m jupyterlab --notebook-dir=notebooks
+
+notebooks: $(READY)  ## run the notebooks again and store their outputs
+	$(PY) -m tools.notebooks
+
+expected: $(READY)  ## rewrite tests/expected from a fresh sample run, for a reviewed diff
+	$(PY) -m helpers run all --overwrite --output artifacts/expected && $(PY) -m tools.expected artifacts/expected
+
+docs: $(READY)  ## rewrite what is generated from the registry and the schema
+	$(PY) -m tools.docs
+
+badges: $(READY)  ## Colab and Binder badges: make badges REPOSITORY=owner/name
+	@$(PY) -m tools.badges "$(REPOSITORY)"
+
+# --universal: one lock for every system and Python 3.11 to 3.13; no address is written into it.
+lock: $(READY)  ## pin the newest versions that pyproject.toml allows
+	$(PY) -m uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --system-certs --upgrade --no-emit-index-url --no-emit-find-links --no-annotate --no-header --generate-hashes --quiet --output-file requirements.lock
+
+# The lock is ignored on purpose: the weekly run on GitHub sees breakage before a reader does.
+newest: $(READY)  ## replace the pinned versions in .venv by the newest allowed ones
+	$(PY) -m uv pip install --python $(PY) --system-certs --upgrade --editable '.[test]' && touch $(READY)
+
+clean:  ## remove what runs and tests left (.venv and data/ stay)
+	rm -rf runs notebooks/runs artifacts build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+artifacts:
+	@mkdir -p artifacts
+
+# The version is asked for in words that every Python understands, even Python 2.
+$(READY): requirements.lock pyproject.toml tools/set_up.py
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else 'Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d: name another one, as in  make run PYTHON=python3.12' % v)"
+	@$(PYTHON) tools/set_up.py

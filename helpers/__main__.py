@@ -1,0 +1,299 @@
+"""The command line: ``python -m helpers run|report|data …``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from helpers import __version__, runner
+
+FINE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+_EPILOGUE = """\
+exit codes:
+  0    all is well
+  1    a notebook failed (its log and executed copy tell why; the others have run),
+       or a results.json cannot be read
+  2    the call was wrong; one line says what, nothing was started
+  130  interrupted (Ctrl-C); everything that was running has been stopped
+
+examples:
+  python -m helpers run all                      every notebook on its sample data
+  python -m helpers run malaria --profile best --data-dir cell_images
+  python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
+  python -m helpers report runs/sample           table and HTML again, from what is there
+"""
+
+
+_SIZES = ("images", "patients")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code of a call.
+
+    Args:
+        arguments: the words after ``python -m helpers``; ``None`` takes the real ones.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.action(options)
+    except runner.WrongCall as error:
+        print(f"helpers: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("helpers: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run notebooks, print the table and write the report."""
+    jobs = runner.plan(
+        options.names,
+        _given(options),
+        output=options.output,
+        mode=options.mode or "refuse",
+        kernel=options.kernel,
+        cell_limit=options.cell_timeout,
+        limit=options.timeout,
+    )
+    if options.dry_run:
+        for job in jobs:
+            _print_plan(job)
+        return FINE
+    outcomes = runner.run(jobs, parallel=options.jobs)
+    if any(outcome.status == "interrupted" for outcome in outcomes):
+        for outcome in outcomes:
+            print(f"{outcome.job.name}: {outcome.message or outcome.status}")
+        print("Interrupted: nothing is left running. --resume goes on from here.")
+        return INTERRUPTED
+
+    from helpers import report
+
+    print(report.as_text([report.read(job.folder) for job in jobs]))
+    for parent in dict.fromkeys(job.folder.parent for job in jobs):
+        print(f"\nReport: {report.build(parent)}")
+    return FAILED if any(outcome.status == "failed" for outcome in outcomes) else FINE
+
+
+def _report(options: argparse.Namespace) -> int:
+    """Rebuild table and report of a folder."""
+    from helpers import report
+
+    try:
+        entries = report.collect(options.folder)
+    except FileNotFoundError as error:
+        raise runner.WrongCall(str(error)) from error
+    page = report.build(options.folder, entries)
+    print(report.as_text(entries))
+    print(f"\nReport: {page}")
+    return FAILED if any(entry.broken for entry in entries) else FINE
+
+
+def _list(_: argparse.Namespace) -> int:
+    """Print the datasets that the registry knows, three facts each."""
+    from helpers import registry
+
+    for name in registry.names():
+        known = registry.get(name)
+        sizes = [f"{known.counts[what]:,} {what}" for what in _SIZES if what in known.counts]
+        print(f"{name}  ({', '.join(sizes)})")
+        for what, text in (("task", known.task), ("licence", known.licence)):
+            start = f"    {what + ':':<9}"
+            print(textwrap.fill(text, 100, initial_indent=start, subsequent_indent=" " * 13))
+    return FINE
+
+
+def _sample(options: argparse.Namespace) -> int:
+    """Draw the synthetic twin of a dataset into a folder."""
+    from helpers import registry, samples
+
+    folder = Path(options.output or f"{options.name}-sample-seed{options.seed}")
+    folder = folder.expanduser().absolute()
+    try:
+        registry.get(options.name)
+        samples.draw(options.name, folder, options.seed)
+    except ValueError as error:
+        raise runner.WrongCall(str(error)) from error
+    except FileExistsError as error:
+        raise runner.WrongCall(f"{error} (--output FOLDER)") from error
+    print(f"Synthetic {options.name} images, drawn with seed {options.seed}: {folder}")
+    return FINE
+
+
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    """Return the notebook parameters of a call, as typed.
+
+    Raises:
+        WrongCall: one was given twice.
+    """
+    own = ("profile", "data_dir", "seed", "fold")
+    pairs = [(name, getattr(options, name)) for name in own]
+    pairs = [(name, value) for name, value in pairs if value is not None]
+    given: dict[str, str] = {}
+    for name, value in [*pairs, *options.parameters]:
+        if name in given:
+            raise runner.WrongCall(f"{name} was given twice: {given[name]!r} and {value!r}.")
+        given[name] = value
+    return given
+
+
+def _print_plan(job: runner.Job) -> None:
+    """Print what would be done with one notebook."""
+    words = {
+        "run": "would run into",
+        "replace": "would run into, instead of what is there,",
+        "keep": "has finished with these parameters in",
+    }
+    print(f"{job.name}: {job.notebook.name} {words[job.action]} {job.folder}")
+    limits = (f"{limit} s" if limit else "none" for limit in (job.cell_limit, job.limit))
+    print("    kernel {}; limit for a cell {}, for the notebook {}".format(job.kernel, *limits))
+    for name, value in job.parameters.items():
+        print(f"    {name} = {value!r}" + ("" if name in job.given else "  (the notebook's own)"))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the complaint."""
+        self.exit(WRONG, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return what understands the command line."""
+    parser = _Parser(
+        prog="python -m helpers",
+        description="Runs the notebooks of the series and shows what came out.",
+        epilog=_EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"helpers {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_report(commands)
+    _add_data(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
+    run = _command(commands, "run", "run notebooks unattended", _run)
+    run.add_argument(
+        "names", nargs="*", metavar="NAME", help="malaria, 03_malaria, 3 or all (default: all)"
+    )
+    run.add_argument("--profile", metavar="P", help="sample (default), best or source")
+    run.add_argument(
+        "--data-dir", metavar="D", help="folder with the real data (default: drawn sample)"
+    )
+    run.add_argument(
+        "--output", metavar="O", help="each notebook gets O/<name>/ (default: runs/<profile>)"
+    )
+    run.add_argument(
+        "--kernel", metavar="K", default="python3", help="Jupyter kernel (default: python3)"
+    )
+    run.add_argument("--seed", metavar="N", help="rules sample, split, shuffling and weights")
+    run.add_argument("--fold", metavar="F", help="0 to 4, or all (default: one split)")
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="any other parameter of the notebook, as often as needed",
+    )
+    run.add_argument(
+        "--jobs", metavar="N", type=_positive, default=1, help="notebooks at a time (default: 1)"
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="print what would run, and start nothing"
+    )
+    earlier = run.add_mutually_exclusive_group()
+    earlier.add_argument(
+        "--resume",
+        dest="mode",
+        action="store_const",
+        const="resume",
+        help="keep what has finished with the same notebook and parameters, run the rest",
+    )
+    earlier.add_argument(
+        "--overwrite",
+        dest="mode",
+        action="store_const",
+        const="overwrite",
+        help="replace earlier results (without either, they are refused)",
+    )
+    limits = ", ".join(f"{name} {cell}/{job}" for name, (cell, job) in runner.LIMITS.items())
+    run.add_argument(
+        "--cell-timeout",
+        metavar="S",
+        type=_seconds,
+        help="seconds that one cell may take, 0 = no limit",
+    )
+    run.add_argument(
+        "--timeout",
+        metavar="S",
+        type=_seconds,
+        help=f"seconds that one notebook may take, 0 = no limit (cell/notebook: {limits})",
+    )
+
+
+def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
+    report = _command(
+        commands, "report", "write results.md, results.csv and report.html again", _report
+    )
+    report.add_argument("folder", metavar="FOLDER", help="folder with runs, at any depth")
+
+
+def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
+    data = commands.add_parser("data", help="the datasets", description="The datasets.")
+    actions = data.add_subparsers(metavar="ACTION", required=True)
+    _command(actions, "list", "print size, task and licence of each dataset", _list)
+    sample = _command(actions, "sample", "draw the synthetic twin of a dataset", _sample)
+    sample.add_argument("name", metavar="NAME", help="the dataset, for instance malaria")
+    sample.add_argument(
+        "--output", metavar="D", help="an empty or new folder (default: NAME-sample-seedN here)"
+    )
+    sample.add_argument("--seed", metavar="N", type=_whole, default=0, help="default: 0")
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser], name: str, purpose: str, action: object
+) -> argparse.ArgumentParser:
+    """Return the parser of a new command that says its purpose and carries out an action."""
+    sentence = f"{purpose[0].upper()}{purpose[1:]}."
+    command = commands.add_parser(
+        name,
+        help=purpose,
+        description=sentence,
+        epilog=_EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(action=action)
+    return command
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"takes a whole number, 0 or more, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _whole(text) < 1:
+        raise argparse.ArgumentTypeError("takes 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    return _whole(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

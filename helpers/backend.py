@@ -1,0 +1,111 @@
+"""The one place that may import TensorFlow, JAX or PyTorch: device, memory, gradients.
+
+Everything else in the series is written in Keras 3 and runs on any of the three.
+What Keras itself does not offer (naming the device, a gradient with respect to an
+activation) stands here, one small function a backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+# TensorFlow advises programmers about re-traced functions; a reader cannot act on it.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def name() -> str:
+    """Return the backend that runs now: ``"tensorflow"``, ``"jax"`` or ``"torch"``."""
+    return str(keras.backend.backend())
+
+
+def device() -> str:
+    """Return the kind of device that computes: ``"GPU"`` or ``"CPU"``."""
+    return _DEVICE[name()]()
+
+
+def describe() -> str:
+    """Return one line for the set-up cell: Keras version, backend with version, device."""
+    module = importlib.import_module(name())
+    return (
+        f"Keras {keras.__version__} on {name()} {module.__version__}, computing on the {device()}"
+    )
+
+
+def jit_compile() -> bool:
+    """Return whether a model should be compiled by XLA (``model.compile(jit_compile=…)``).
+
+    On TensorFlow's CPU device XLA's convolutions are several times slower than the
+    default kernels, so it stays off there; JAX is nothing without it.
+    """
+    return name() == "jax"
+
+
+def gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a function's values at a point and its gradient there.
+
+    Args:
+        function: takes a tensor shaped like ``point`` and returns one number an item, (n,).
+            It is called in inference mode.
+        point: float32 array (n, …).
+
+    Returns:
+        The values (n,) and the gradient of their sum, shaped like ``point``.
+    """
+    values, slopes = _GRADIENT[name()](function, point)
+    return np.asarray(values), np.asarray(slopes)
+
+
+def _tensorflow_device() -> str:
+    import tensorflow
+
+    return "GPU" if tensorflow.config.list_physical_devices("GPU") else "CPU"
+
+
+def _jax_device() -> str:
+    import jax
+
+    return "CPU" if jax.default_backend() == "cpu" else "GPU"
+
+
+def _torch_device() -> str:
+    import torch
+
+    return "GPU" if torch.cuda.is_available() else "CPU"
+
+
+def _tensorflow_gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[Any, Any]:
+    import tensorflow
+
+    variable = tensorflow.convert_to_tensor(point)
+    with tensorflow.GradientTape() as tape:
+        tape.watch(variable)
+        values = function(variable)
+    return values, tape.gradient(values, variable)
+
+
+def _jax_gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[Any, Any]:
+    import jax
+
+    def total(variable: Any) -> tuple[Any, Any]:
+        values = function(variable)
+        return values.sum(), values
+
+    (_, values), slopes = jax.value_and_grad(total, has_aux=True)(jax.numpy.asarray(point))
+    return values, slopes
+
+
+def _torch_gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[Any, Any]:
+    variable = keras.ops.convert_to_tensor(point).requires_grad_(True)
+    values = function(variable)
+    values.sum().backward()
+    return values.detach().cpu(), variable.grad.cpu()
+
+
+_DEVICE = {"tensorflow": _tensorflow_device, "jax": _jax_device, "torch": _torch_device}
+_GRADIENT = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}

@@ -1,0 +1,277 @@
+"""Image files: any kind becomes RGB uint8 of one size, and is decoded only once.
+
+``read_image`` reads one file or says why it cannot. ``build_cache`` reads many, in
+parallel, into one file of plain bytes that is mapped into memory afterwards: the second
+run, the second epoch and the second notebook decode nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from helpers.paths import atomic_file, data_home
+from helpers.progress import progress
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
+SMALLEST = 8  # pixels; anything smaller shows nothing a network or a reader could use
+LARGEST = 100_000_000  # pixels; more is a scan that was not meant, or a decompression bomb
+
+_CACHE_VERSION = 1
+_BLOCK = 256  # images held in memory at a time while the cache is written
+
+
+class UnreadableImageError(ValueError):
+    """An image file cannot be used; the message is the reason, without the path."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Images of one size on disk, and what was learnt while they were read.
+
+    Attributes:
+        path: the ``.npy`` file of uint8 (n, image_size, image_size, 3).
+        table: one row a file, in the order asked for: ``row`` in the array, ``width`` and
+            ``height`` of the original in pixels, ``content`` (a hash of the cached pixels;
+            equal hashes are equal pictures), ``reason`` (empty, or why it cannot be used).
+    """
+
+    path: Path
+    table: pd.DataFrame
+
+    def open(self) -> np.ndarray:
+        """Return the images as a read-only memory map: only what is used is read."""
+        return np.load(self.path, mmap_mode="r")
+
+
+def read_image(path: str | os.PathLike[str], image_size: int, fit: str = "pad") -> np.ndarray:
+    """Return an image file's first frame as RGB, upright, of one size.
+
+    Sixteen-bit images are brought to eight bits, palettes and CMYK converted, transparency
+    is laid over black, a camera's rotation mark is obeyed. JPEGs are scaled down while they
+    are decoded.
+
+    Args:
+        path: the file.
+        image_size: height and width of the result, pixels.
+        fit: how an image that is not square becomes square: ``"pad"`` (black beside it,
+            shape kept), ``"crop"`` (the middle, shape kept) or ``"squash"`` (all of it,
+            shape lost).
+
+    Returns:
+        uint8 (image_size, image_size, 3).
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    return _read(path, image_size, fit)[0]
+
+
+def build_cache(
+    files: Sequence[str], image_size: int, *, name: str = "images", fit: str = "pad"
+) -> Cache:
+    """Return the cache of these files at one size, building it where there is none.
+
+    It is keyed by each file's path, size in bytes and time of change, by ``image_size`` and
+    ``fit``: a changed file makes a new one. It is written to a temporary name and renamed,
+    so two notebooks may build it at once.
+
+    Args:
+        files: paths of images.
+        image_size: height and width in pixels.
+        name: begins the cache's file name, for people.
+        fit: see ``read_image``.
+
+    Raises:
+        OSError: the disk is full, or the cache's folder cannot be written; says what to do.
+    """
+    if not files:
+        raise ValueError("There are no images to read.")
+    stem = data_home() / "cache" / f"{name}-{image_size}px-{_key(files, image_size, fit)}"
+    array, table = stem.with_suffix(".npy"), stem.with_suffix(".csv")
+    shape = (len(files), image_size, image_size, 3)
+    if not _is_complete(array, table, shape):
+        try:
+            _require_space(stem.parent, int(np.prod(shape)))
+            _write_cache(files, shape, fit, array, table)
+        except OSError as error:
+            raise _explained(error, stem.parent, int(np.prod(shape))) from error
+    text = {"content": str, "reason": str}
+    return Cache(array, pd.read_csv(table, dtype=text, keep_default_na=False))
+
+
+def _read(
+    path: str | os.PathLike[str], image_size: int, fit: str
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return ``read_image``'s result and the original's width and height."""
+    if fit not in ("pad", "crop", "squash"):
+        raise ValueError(f"fit={fit!r}: choose 'pad', 'crop' or 'squash'.")
+    try:
+        if Path(path).stat().st_size == 0:
+            raise UnreadableImageError("the file is empty (zero bytes)")
+        with Image.open(path) as image:
+            width, height = image.size
+            _check_size(width, height)
+            # JPEG: let the decoder skip detail that the resize would throw away
+            image.draft("RGB", (image_size * 2, image_size * 2))
+            upright = ImageOps.exif_transpose(_to_rgb(image))
+    except UnreadableImageError:
+        raise
+    except FileNotFoundError as error:
+        raise UnreadableImageError("the file does not exist") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(
+            f"more than {LARGEST:,} pixels: a scan that was not meant, or a bomb"
+        ) from error
+    except Exception as error:  # Pillow raises a dozen kinds for damaged files
+        raise UnreadableImageError(f"damaged or not an image ({_first_line(error)})") from error
+    return np.asarray(_to_square(upright, image_size, fit)), (width, height)
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < SMALLEST:
+        raise UnreadableImageError(
+            f"{width}×{height} pixels: too small to show anything (at least {SMALLEST})"
+        )
+    if width * height > LARGEST:
+        raise UnreadableImageError(
+            f"{width}×{height} pixels: more than {LARGEST:,}, a scan that was not meant or a bomb"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return the first frame as 8-bit RGB, with the marks needed to turn it upright."""
+    exif = image.getexif()
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _to_eight_bits(image)
+    elif "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
+    converted = image.convert("RGB")
+    converted.getexif().update(exif)
+    return converted
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a grey image of 16 bits, 32 bits or floating point as 8 bits.
+
+    Whole numbers are taken to fill 16 bits, unless all lie below 256; floating-point
+    images are taken to run from 0 to 1, unless they hold larger values (then to 255).
+    """
+    values = np.asarray(image, dtype=np.float64)
+    top = float(values.max())
+    if image.mode == "F":
+        scale = 255.0 if top <= 1.0 else 1.0
+    else:
+        scale = 1.0 if top <= 255.0 else 255.0 / 65535.0
+    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
+
+
+def _to_square(image: Image.Image, size: int, fit: str) -> Image.Image:
+    """Return the image resized to a square, with antialiasing."""
+    if image.size == (size, size):
+        return image
+    method = Image.Resampling.BICUBIC
+    if fit == "squash":
+        return image.resize((size, size), method, reducing_gap=2.0)
+    if fit == "crop":
+        return ImageOps.fit(image, (size, size), method)
+    return ImageOps.pad(image, (size, size), method, color=(0, 0, 0))
+
+
+def _key(files: Sequence[str], image_size: int, fit: str) -> str:
+    """Return a short hash that changes when any file, the size or this code's format does."""
+    digest = hashlib.blake2b(f"{_CACHE_VERSION} {image_size} {fit}".encode(), digest_size=8)
+    for file in files:
+        try:
+            status = Path(file).stat()
+            digest.update(f"\n{file} {status.st_size} {status.st_mtime_ns}".encode())
+        except OSError:
+            digest.update(f"\n{file} missing".encode())
+    return digest.hexdigest()
+
+
+def _is_complete(array: Path, table: Path, shape: tuple[int, ...]) -> bool:
+    """Return whether a cache lies there whole; the table is written last."""
+    try:
+        return table.is_file() and np.load(array, mmap_mode="r").shape == shape
+    except (OSError, ValueError):
+        return False
+
+
+def _write_cache(
+    files: Sequence[str], shape: tuple[int, ...], fit: str, array: Path, table: Path
+) -> None:
+    """Write the pixels, then the table.
+
+    The pixels go through an ordinary file, not a memory map: on a full disk a write
+    reports an error, where a mapped page would kill the process.
+    """
+    rows = []
+    with atomic_file(array) as temporary, temporary.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        for number, (pixels, entry) in enumerate(_read_all(files, shape[1], fit)):
+            stream.write(pixels.tobytes())
+            rows.append({"row": number, **entry})
+    with atomic_file(table) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def _read_all(
+    files: Sequence[str], image_size: int, fit: str
+) -> Iterator[tuple[np.ndarray, dict[str, object]]]:
+    """Yield pixels and table entry of each file in order, few in memory at a time."""
+
+    def read(file: str) -> tuple[np.ndarray, dict[str, object]]:
+        try:
+            pixels, (width, height) = _read(file, image_size, fit)
+            reason = ""
+        except UnreadableImageError as error:
+            pixels = np.zeros((image_size, image_size, 3), np.uint8)
+            width, height, reason = 0, 0, str(error)
+        content = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest() if not reason else ""
+        return pixels, {"width": width, "height": height, "content": content, "reason": reason}
+
+    # Threads suffice: Pillow decodes and resizes outside Python's lock.
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        starts = range(0, len(files), _BLOCK)
+        for start in progress(starts, "reading images", total=len(starts)):
+            yield from pool.map(read, files[start : start + _BLOCK])
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    """Raise the error of a full disk before anything was written, where it is certain."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, "too little space")
+
+
+def _explained(error: OSError, folder: Path, needed: int) -> OSError:
+    """Return the error with what a person can do about it."""
+    if error.errno == errno.ENOSPC:
+        advice = f"needs {needed / 1e6:,.0f} MB, and the disk is full. Make room"
+    else:
+        advice = f"cannot be written ({_first_line(error)}). Allow writing there"
+    return OSError(
+        error.errno,
+        f"The image cache in {folder} {advice}, or set the environment variable TUTORIALS_DATA "
+        f"to a folder on another disk. Nothing half-written was left.",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:120] if lines else type(error).__name__

@@ -1,0 +1,161 @@
+"""Where the series keeps its data, and how a file or folder comes to be all at once.
+
+Nothing half-made may stay behind: whatever is written goes to a temporary name
+in the same folder first and is renamed when it is complete, so that a reader
+(or a second notebook that builds the same thing) sees all of it or nothing.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+DATA_VARIABLE = "TUTORIALS_DATA"
+APPLICATION = "medical-image-tutorials"
+
+
+def data_home() -> Path:
+    """Return the folder that holds `samples/`, `cache/` and downloads; it may not exist yet.
+
+    The first of these that applies:
+
+    1. the folder named by the environment variable `TUTORIALS_DATA`
+       (a relative one is taken from the current folder, `~` is the user's home);
+    2. `data/` of the checkout, when the package runs from one and it can be written;
+    3. the user's cache folder.
+
+    Returns:
+        An absolute path.
+    """
+    named = os.environ.get(DATA_VARIABLE, "").strip()
+    if named:
+        return Path(named).expanduser().absolute()
+    checkout = _checkout()
+    if checkout is not None and os.access(checkout / "data", os.W_OK):
+        return checkout / "data"
+    return user_cache_path(APPLICATION, appauthor=False).absolute()
+
+
+@contextmanager
+def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path to write to, which becomes `target` when the block ends well.
+
+    An existing `target` is replaced; after an exception it is left as it was and
+    the temporary file is gone. Missing parent folders are made. The temporary
+    name ends as `target` does, for writers that choose a format by the suffix.
+
+    Args:
+        target: the file that shall exist afterwards.
+
+    Yields:
+        Path of an empty file in the folder of `target`.
+
+    Raises:
+        FileNotFoundError: the block removed the temporary file.
+        OSError: the folder cannot be written, or `target` is a folder.
+    """
+    final = Path(target).absolute()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{final.stem[:40]}-", suffix=final.suffix,
+                                    dir=final.parent)  # fmt: skip
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600: others could not read it
+        yield temporary
+        temporary.replace(final)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(
+    target: str | os.PathLike[str], *, overwrite: bool = False, keep_existing: bool = False
+) -> Iterator[Path]:
+    """Yield a temporary folder to fill, which becomes `target` when the block ends well.
+
+    An empty `target` counts as none. After an exception `target` is as it was and
+    the temporary folder is gone. Missing parent folders are made.
+
+    Args:
+        target: the folder that shall exist afterwards.
+        overwrite: replace a `target` that has something in it.
+        keep_existing: where `target` has come to be filled meanwhile (two processes
+            drew the same sample at once), keep that one and drop ours silently.
+
+    Yields:
+        Path of an empty folder beside `target`.
+
+    Raises:
+        FileExistsError: `target` has something in it, or is a file, and neither
+            `overwrite` nor `keep_existing` was asked for.
+        OSError: the parent folder cannot be written.
+    """
+    final = Path(target).absolute()
+    if not keep_existing:
+        _refuse_filled(final, overwrite)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name[:40]}-", dir=final.parent))
+    try:
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp gives 0700
+        yield temporary
+        if not keep_existing:
+            _refuse_filled(final, overwrite)
+        _rename_folder(temporary, final, overwrite=overwrite, keep_existing=keep_existing)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename_folder(temporary: Path, final: Path, *, overwrite: bool, keep_existing: bool) -> None:
+    """Rename `temporary` to `final`; a folder that is in the way moves aside first."""
+    if final.is_dir() and not any(final.iterdir()):
+        with suppress(OSError):
+            final.rmdir()
+    aside: Path | None = None
+    if overwrite and final.is_dir():
+        aside = Path(tempfile.mkdtemp(prefix=f".{final.name[:40]}-old-", dir=final.parent))
+        final.rename(aside / "old")
+    try:
+        temporary.rename(final)
+    except OSError:
+        if aside is not None:
+            (aside / "old").rename(final)
+        elif keep_existing and final.is_dir():
+            return
+        raise
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _refuse_filled(final: Path, overwrite: bool) -> None:
+    """Raise FileExistsError where `final` is a file, or a folder that must not be replaced."""
+    if final.is_dir():
+        if overwrite or not any(final.iterdir()):
+            return
+        raise FileExistsError(
+            f"{final} exists and is not empty. Remove it, choose another folder, "
+            "or ask for it to be overwritten."
+        )
+    if final.exists():
+        raise FileExistsError(f"{final} is a file; a folder of that name is to be written. "
+                              "Move the file away or choose another folder.")  # fmt: skip
+
+
+def _checkout() -> Path | None:
+    """Return the root of the checkout this package runs from, None when it is installed."""
+    root = Path(__file__).resolve().parent.parent
+    is_checkout = (root / "pyproject.toml").is_file() and (root / "data").is_dir()
+    return root if is_checkout else None
+
+
+def _umask() -> int:
+    """Return the process's file mode mask (it can only be read by setting it)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,163 @@
+"""What we know of each dataset: classes, patients, defects, licence, figures, profiles.
+
+One small file a dataset lives in ``helpers/datasets``; it defines ``DATASET``. Nothing
+else has to change for a new one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+# The parameters that every notebook has, with the same meaning.
+PARAMETERS = (
+    "profile",
+    "data_dir",
+    "output_dir",
+    "seed",
+    "fold",
+    "image_size",
+    "batch_size",
+    "epochs",
+    "backbone",
+    "weights",
+    "max_images",
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The settings of one run: what the parameters mean that a reader left at ``None``.
+
+    Attributes:
+        image_size: height and width in pixels at which images are cached and shown to networks.
+        batch_size: images a training step.
+        epochs: passes over the training images of the profile's main network: the small one
+            (``sample``), the fine-tuned one (``best``) or the article's (``source``).
+        backbone: a name that ``helpers.models.transfer`` knows.
+        learning_rate: the highest of the schedule.
+        max_images: read no more than so many, the same share of every patient's (None: all).
+        small_epochs: passes of the small network, where it is not the main one.
+        why: one sentence, printed by the notebook.
+    """
+
+    image_size: int
+    batch_size: int
+    epochs: int
+    backbone: str
+    learning_rate: float
+    max_images: int | None = None
+    small_epochs: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure from the literature, with the protocol without which it means nothing."""
+
+    figures: Mapping[str, float]
+    protocol: str
+    source: str
+    patient_wise: bool
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the series knows of one dataset.
+
+    Attributes:
+        name: the word for it everywhere: command line, folders, results.
+        number: its place in the series.
+        title: for headings.
+        task: one sentence: what is decided from what.
+        classes: class folders in the order of their labels 0, 1, …
+        positive: the class that sensitivity is about.
+        patient_of: from a file name to the patient, or None where the name has none.
+        patient_example: how a good file name looks, for error messages.
+        same_patient: ids that belong to one patient, as id → the id that stands for both.
+        patient_maps: names of files beside the class folders that give patients, if any.
+        fit: how an image that is not square becomes square: see ``helpers.images.read_image``.
+        counts: of the whole set: ``images``, ``patients``, and one number a class.
+        licence: and what it allows.
+        citation: how to cite the data.
+        article: the published tutorial that ours answers.
+        defects: what is wrong in the files, with who found it.
+        published: figures to compare with.
+        profiles: ``sample``, ``best`` and ``source``.
+    """
+
+    name: str
+    number: int
+    title: str
+    task: str
+    classes: tuple[str, ...]
+    positive: str
+    patient_of: Callable[[str], str | None]
+    patient_example: str
+    counts: Mapping[str, int]
+    licence: str
+    citation: str
+    article: str
+    profiles: Mapping[str, Profile]
+    same_patient: Mapping[str, str] = field(default_factory=dict)
+    patient_maps: tuple[str, ...] = ()
+    fit: str = "pad"
+    defects: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+
+    @property
+    def tutorial(self) -> str:
+        """The notebook's file name without its ending."""
+        return f"{self.number:02d}_{self.name}"
+
+    @property
+    def positive_label(self) -> int:
+        """The label of the positive class."""
+        return self.classes.index(self.positive)
+
+    def settings(self, profile: str, **given: Any) -> Profile:
+        """Return a profile's settings, with those replaced that a reader has given.
+
+        Args:
+            profile: ``"sample"``, ``"best"`` or ``"source"``.
+            **given: parameters of the notebook by name; None means what the profile says.
+
+        Raises:
+            ValueError: unknown profile, or a number that makes no sense.
+        """
+        if profile not in self.profiles:
+            raise ValueError(_unknown("profile", profile, self.profiles))
+        chosen = {name: value for name, value in given.items() if value is not None}
+        for name in ("image_size", "batch_size", "epochs", "max_images"):
+            least = 32 if name == "image_size" else 1
+            if name in chosen and chosen[name] < least:
+                raise ValueError(f"{name}={chosen[name]}: give {least} or more, or None.")
+        return replace(self.profiles[profile], **chosen)
+
+
+def get(name: str) -> Dataset:
+    """Return what is known of a dataset.
+
+    Raises:
+        ValueError: there is none of that name; says which is nearest.
+    """
+    if name not in names():
+        raise ValueError(_unknown("dataset", name, names()))
+    dataset: Dataset = importlib.import_module(f"helpers.datasets.{name}").DATASET
+    return dataset
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all datasets, sorted."""
+    package = importlib.import_module("helpers.datasets")
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+
+
+def _unknown(what: str, name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}."

@@ -1,0 +1,57 @@
+"""Synthetic twins of the datasets: this package finds the drawer of each by its name."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Protocol, cast
+
+
+class _Drawer(Protocol):
+    """What a module of this package offers."""
+
+    VERSION: int
+
+    def draw(self, folder: Path, seed: int = 0) -> None:
+        """Draw the sample into `folder`."""
+
+
+def draw(name: str, folder: str | Path, seed: int = 0) -> None:
+    """Draw the synthetic twin of dataset `name` into `folder`, all of it or nothing.
+
+    Args:
+        name: name of a dataset, as `"malaria"`.
+        folder: where the sample shall lie; it must not exist yet, or be empty.
+        seed: rules every pixel; the same seed gives the same pixels on every machine.
+
+    Raises:
+        ValueError: no sample has that name, or the seed is negative.
+        FileExistsError: `folder` has something in it.
+    """
+    _drawer(name).draw(Path(folder), seed=seed)
+
+
+def version(name: str) -> int:
+    """Return the version of the drawing of dataset `name`: it grows when pixels change.
+
+    Args:
+        name: name of a dataset, as `"malaria"`.
+
+    Raises:
+        ValueError: no sample has that name.
+    """
+    return _drawer(name).VERSION
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the datasets that have a synthetic twin, sorted."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def _drawer(name: str) -> _Drawer:
+    """Return the module that draws dataset `name`."""
+    if name not in names():
+        raise ValueError(
+            f"There is no synthetic sample called {name!r}. Samples: {', '.join(names())}."
+        )
+    return cast(_Drawer, importlib.import_module(f"{__name__}.{name}"))

@@ -1,0 +1,239 @@
+"""Training, validation and test parts: by patient, and the wrong ways beside it.
+
+Images of one patient look alike for reasons that have nothing to do with the disease:
+stain, lamp, camera. A network that met a patient in training recognises the patient.
+So a patient belongs to one part only, and ``check_leaks`` proves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+PARTS = ("train", "valid", "test")
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What two parts of a split have in common that they should not.
+
+    Attributes:
+        images: number of images in each part.
+        patients: number of patients in each part.
+        shared_patients: patients in more than one part.
+        shared_test_patients: how many test patients are also in train or valid.
+        tainted_test: share of test images whose patient is also in train or valid.
+        copies: test images whose very pixels are also in train or valid (None where the
+            index holds no pixels).
+    """
+
+    images: dict[str, int]
+    patients: dict[str, int]
+    shared_patients: tuple[str, ...]
+    shared_test_patients: int
+    tainted_test: float
+    copies: int | None
+
+    @property
+    def clean(self) -> bool:
+        """True where no patient and no picture is in two parts."""
+        return not self.shared_patients and not self.copies
+
+    @property
+    def test_overlap(self) -> tuple[int, int]:
+        """How many test patients are also in train or valid, and how many there are."""
+        return self.shared_test_patients, self.patients.get("test", 0)
+
+    def __str__(self) -> str:
+        """Return the proof as a reader should see it."""
+        lines = [
+            f"{part:>5}: {self.images[part]:6,} images of {self.patients[part]:3} patients"
+            for part in self.images
+        ]
+        lines.append(f"patients in more than one part: {len(self.shared_patients)}")
+        lines.append(f"test images whose patient was seen before: {self.tainted_test:.1%}")
+        if self.copies is not None:
+            lines.append(f"test images that are copies of seen ones: {self.copies}")
+        return "\n".join(lines)
+
+
+def split_by_patient(index: pd.DataFrame, *, seed: int, fold: int | None = None) -> pd.DataFrame:
+    """Return the index split by patient: 60 % train, 20 % valid, 20 % test.
+
+    Patients are dealt into five folds with about the same share of each class. One fold is
+    the test part, the next one the validation part, the rest trains; so the five possible
+    ``fold`` values test every patient exactly once.
+
+    Patients who share a picture, pixel for pixel, are dealt as one: in some sets the same
+    image stands under two patient numbers.
+
+    Args:
+        index: with ``label`` and ``patient`` (and ``content``, to find shared pictures).
+        seed: deals the patients.
+        fold: 0–4; None is the same as 0.
+
+    Returns:
+        A copy with the column ``split``.
+
+    Raises:
+        ValueError: a class has too few patients, or fold is out of range.
+    """
+    test = 0 if fold is None else int(fold)
+    if not 0 <= test < FOLDS:
+        raise ValueError(f"fold={fold}: choose 0 to {FOLDS - 1}, or None.")
+    _require_patients(index)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    dealt = _deal(folds, index, _linked_patients(index))
+    return _checked(_with_parts(index, dealt, test))
+
+
+def split_by_image(index: pd.DataFrame, *, seed: int, fold: int | None = None) -> pd.DataFrame:
+    """Return the index split by image, as if images were independent: the wrong way.
+
+    It is here for comparison alone. The parts have the same sizes as in
+    ``split_by_patient``, but one patient's images lie in all three.
+    """
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    dealt = _deal(folds, index, None)
+    return _with_parts(index, dealt, 0 if fold is None else int(fold))
+
+
+def split_first_share(index: pd.DataFrame, *, share: float = 0.3) -> pd.DataFrame:
+    """Return what ``validation_split=share`` of Keras' old generator made of the index.
+
+    It took the *first* files of each class, sorted by name, for validation, without
+    shuffling; and the article then reported its result on them.
+
+    Args:
+        index: with ``path`` and ``label``.
+        share: of each class.
+
+    Returns:
+        A copy with ``split`` either ``train`` or ``test``.
+    """
+    split = index.copy()
+    split["split"] = "train"
+    names = split["path"].map(lambda path: Path(path).name)
+    for label in sorted(split["label"].unique()):
+        members = names[split["label"] == label].sort_values().index
+        split.loc[members[: int(share * len(members))], "split"] = "test"
+    return split
+
+
+def check_leaks(index: pd.DataFrame) -> Leaks:
+    """Return what the parts of a split share; ``Leaks.clean`` says whether that is nothing.
+
+    Args:
+        index: with ``patient`` and a filled ``split``.
+    """
+    parts = [part for part in PARTS if (index["split"] == part).any()]
+    by_part = {part: index[index["split"] == part] for part in parts}
+    sides = index.groupby("patient")["split"].nunique()
+    shared = tuple(sorted(sides.index[sides > 1]))
+    test = by_part.get("test", index.iloc[:0])
+    seen = index[index["split"].isin(["train", "valid"])]
+    tainted = test["patient"].isin(seen["patient"].unique())
+    copies = None
+    if "content" in index:
+        copies = int(test["content"].isin(seen["content"].unique()).sum())
+    return Leaks(
+        images={part: len(rows) for part, rows in by_part.items()},
+        patients={part: int(rows["patient"].nunique()) for part, rows in by_part.items()},
+        shared_patients=shared,
+        shared_test_patients=int(test.loc[tainted, "patient"].nunique()),
+        tainted_test=float(tainted.mean()) if len(test) else 0.0,
+        copies=copies,
+    )
+
+
+def require_clean(index: pd.DataFrame) -> Leaks:
+    """Return the leak check of a split and refuse one that leaks: the gate of each notebook.
+
+    Raises:
+        ValueError: a patient or a picture is in two parts.
+    """
+    leaks = check_leaks(index)
+    if not leaks.clean:
+        names = ", ".join(leaks.shared_patients[:3]) or "none"
+        raise ValueError(
+            f"This split leaks: {len(leaks.shared_patients)} patients are in more than one part "
+            f"({names}), {leaks.copies or 0} test images are copies of seen ones. "
+            f"Use split_by_patient."
+        )
+    return leaks
+
+
+def split_hash(index: pd.DataFrame) -> str:
+    """Return a short hash of who is in which part, the same wherever the files lie."""
+    lines = sorted(
+        f"{Path(path).name} {part}"
+        for path, part in zip(index["path"], index["split"], strict=True)
+    )
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+
+def _deal(
+    folds: StratifiedGroupKFold | StratifiedKFold, index: pd.DataFrame, groups: np.ndarray | None
+) -> np.ndarray:
+    """Return each image's fold number, 0–4."""
+    numbers = np.zeros(len(index), dtype=int)
+    for number, (_, members) in enumerate(
+        folds.split(np.zeros(len(index)), index["label"].to_numpy(), groups)
+    ):
+        numbers[members] = number
+    return numbers
+
+
+def _linked_patients(index: pd.DataFrame) -> np.ndarray:
+    """Return a group number for each image: patients who share a picture have the same."""
+    owner, names = pd.factorize(index["patient"])
+    if "content" not in index:
+        return owner
+    picture, pictures = pd.factorize(index["content"])
+    # a graph with patients and pictures as nodes: its connected parts are the groups
+    nodes = len(names) + len(pictures)
+    edges = coo_array((np.ones(len(index)), (owner, len(names) + picture)), (nodes, nodes))
+    groups: np.ndarray = connected_components(edges, directed=False)[1][owner]
+    return groups
+
+
+def _with_parts(index: pd.DataFrame, dealt: np.ndarray, test: int) -> pd.DataFrame:
+    """Return a copy with the parts that fold numbers and the test fold stand for."""
+    split = index.copy()
+    split["split"] = "train"
+    split.loc[dealt == (test + 1) % FOLDS, "split"] = "valid"
+    split.loc[dealt == test, "split"] = "test"
+    return split
+
+
+def _require_patients(index: pd.DataFrame) -> None:
+    """Refuse what cannot be split by patient."""
+    patients = index.groupby("class_name")["patient"].nunique()
+    for class_name, count in patients.items():
+        if count < FOLDS:
+            raise ValueError(
+                f"The class {class_name!r} comes from {count} patient{'s' if count > 1 else ''}; "
+                f"a split by patient into {FOLDS} folds needs at least {FOLDS} patients a class. "
+                f"Add patients, or raise max_images."
+            )
+
+
+def _checked(index: pd.DataFrame) -> pd.DataFrame:
+    """Return the split after making sure that each part has each class."""
+    found = index.groupby(["split", "class_name"]).size().unstack(fill_value=0)
+    for part in PARTS:
+        for class_name in index["class_name"].unique():
+            if part not in found.index or found.loc[part, class_name] == 0:
+                raise ValueError(
+                    f"The {part} part has no image of the class {class_name!r}: its patients are "
+                    f"too few or too unequal. Try another seed or fold, or add patients."
+                )
+    return index

@@ -1,0 +1,189 @@
+"""The command line: what it prints, its exit codes, and how little it imports."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_notebooks import SAVE, record, write_notebook
+
+import helpers
+from helpers import __main__, registry, runner
+from helpers.paths import atomic_folder
+
+ROOT = Path(helpers.__file__).resolve().parent.parent
+HEAVY = ("tensorflow", "keras", "pandas", "numpy", "sklearn", "matplotlib", "papermill", "nbformat")
+
+
+@pytest.fixture
+def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where the person stands; the notebooks are elsewhere."""
+    folder = tmp_path / "notebooks"
+    write_notebook(folder / "01_breast_cancer.ipynb", SAVE)
+    write_notebook(folder / "03_malaria.ipynb", "raise MemoryError('too big')")
+    monkeypatch.setenv(runner.NOTEBOOKS_VARIABLE, str(folder))
+    stand = tmp_path / "stand"
+    stand.mkdir()
+    monkeypatch.chdir(stand)
+    return stand
+
+
+def _call(*words: str) -> int:
+    """Return the exit code of a call in this process."""
+    try:
+        return __main__.main(words)
+    except SystemExit as stop:
+        assert isinstance(stop.code, int)
+        return stop.code
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run malria", "did you mean 'malaria'?"),
+        ("run malaria -p epoch 3", "did you mean 'epochs'?"),
+        ("run malaria -p epochs three", "epochs takes a whole number or none"),
+        ("run malaria --seed x", "seed takes a whole number"),
+        ("run malaria --profile fast", "(sample, best, source)"),
+        ("run malaria --fold 9", "fold takes 0 to 4"),
+        ("run malaria --data-dir nowhere", "there is no"),
+        ("run malaria --seed 1 -p seed 2", "seed was given twice"),
+        ("run malaria --jobs 0", "1 or more"),
+        ("run malaria --timeout soon", "takes a whole number"),
+        ("run malaria --resume --overwrite", "not allowed with"),
+        ("run malaria --prof best", "unrecognized arguments"),
+        ("rum", "invalid choice: 'rum'"),
+        ("", "required"),
+        ("report nowhere", "There is no folder nowhere"),
+        ("report .", "There is no results.json"),
+        ("data sample malria", "Did you mean 'malaria'?"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_two(
+    stand: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    """Exit code 2, one line on stderr, nothing on stdout, nothing written."""
+    assert _call(*words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(stand.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "run --help", "data list", "run malaria -p epoch 3", "run all --dry-run"]
+)
+def test_nothing_heavy_is_imported_to_answer(stand: Path, words: str) -> None:
+    """An answer within a second: that is so because of what is not imported."""
+    code = (
+        "import sys\n"
+        "from helpers import __main__\n"
+        "try:\n"
+        f"    __main__.main({words.split()!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are documented where one looks for them."""
+    for words in (["--help"], ["run", "--help"]):
+        assert _call(*words) == 0
+        text = capsys.readouterr().out
+        assert "exit codes:" in text
+        assert "130  interrupted" in text
+
+
+def test_version_is_the_projects(capsys: pytest.CaptureFixture[str]) -> None:
+    """One version, in the package as in pyproject.toml."""
+    assert f'\nversion = "{helpers.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+    assert _call("--version") == 0
+    assert helpers.__version__ in capsys.readouterr().out
+
+
+def test_a_dry_run_starts_nothing(stand: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints what would run, options before or after the name, and writes nothing."""
+    assert _call("run", "--profile", "best", "malaria", "-p", "rate", "0.5", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert f"malaria: 03_malaria.ipynb would run into {stand}/runs/best/malaria\n" in out
+    assert "    profile = 'best'\n" in out
+    assert "    rate = 0.5\n" in out
+    assert "    epochs = None  (the notebook's own)\n" in out
+    assert _call("run", "--dry-run") == 0
+    assert "breast_cancer: 01_breast_cancer.ipynb would" in capsys.readouterr().out
+    assert not list(stand.iterdir())
+
+
+@pytest.mark.slow
+def test_a_call_from_end_to_end(stand: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One notebook works, one fails: table, report, code 1; then resume and refusal."""
+    assert _call("run", "all", "--jobs", "2", "--output", "out") == 1
+    out, err = capsys.readouterr()
+    assert "AUC 0.900 (0.800\N{EN DASH}1.000)" in out
+    assert "malaria: cell 4 (In [3]): MemoryError: too big" in out
+    assert out.splitlines()[-1] == f"Report: {stand}/out/report.html"
+    assert sorted(path.name for path in (stand / "out").iterdir()) == [
+        "breast_cancer",
+        "malaria",
+        "report.html",
+        "results.csv",
+        "results.md",
+    ]
+    assert "breast_cancer: finished in" in err
+
+    assert _call("run", "breast_cancer", "--output", "out") == 2
+    assert "Say --resume" in capsys.readouterr().err
+    assert _call("run", "breast_cancer", "--output", "out", "--resume") == 0
+    assert "AUC 0.900" in capsys.readouterr().out
+
+
+def test_report_is_rebuilt(stand: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Code 0 where all can be read, 1 where a results.json cannot."""
+    folder = stand / "out" / "malaria"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(record()))
+    assert _call("report", "out") == 0
+    assert f"Report: {stand}/out/report.html" in capsys.readouterr().out
+    (stand / "out" / "oct").mkdir()
+    (stand / "out" / "oct" / "results.json").write_text("{")
+    assert _call("report", "out") == 1
+    out = capsys.readouterr().out
+    assert "oct" in out
+    assert "is no valid JSON" in out
+
+
+def test_data_list_names_every_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    """Name, size, task and licence."""
+    assert _call("data", "list") == 0
+    out = capsys.readouterr().out
+    for name in registry.names():
+        assert f"{name}  (" in out
+    assert "27,558 images, 200 patients" in out
+    assert "licence: " in out
+
+
+def test_data_sample_draws_into_a_folder(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole or not at all; a folder with something in it is refused."""
+    from helpers import samples
+
+    def draw(name: str, folder: Path, seed: int) -> None:
+        with atomic_folder(folder) as temporary:
+            (temporary / "cell.txt").write_text(f"{name} {seed}")
+
+    monkeypatch.setattr(samples, "draw", draw)
+    assert _call("data", "sample", "malaria", "--seed", "3") == 0
+    made = stand / "malaria-sample-seed3"
+    assert (made / "cell.txt").read_text() == "malaria 3"
+    assert str(made) in capsys.readouterr().out
+    assert _call("data", "sample", "malaria", "--seed", "3") == 2
+    assert "exists and is not empty" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+"""Writes the pages that are generated: data/README.md from the registry, the results schema.
+
+`python -m tools.docs` writes them (`make docs`); with `--check` it only says which are out
+of date.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from helpers import registry
+from helpers.paths import atomic_file
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages; with `--check`, return 1 where one is out of date."""
+    stale = []
+    for path, text in pages().items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if "--check" in arguments:
+            stale.append(path.relative_to(CHECKOUT).as_posix())
+            continue
+        path.parent.mkdir(exist_ok=True)
+        with atomic_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(CHECKOUT)}: written")
+    if stale:
+        print(f"Out of date: {', '.join(stale)}. Call  make docs.", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of each generated page, by its path."""
+    schema = CHECKOUT / "helpers" / "results.schema.json"
+    return {
+        CHECKOUT / "data" / "README.md": data_page(),
+        CHECKOUT / "docs" / "results.schema.json": schema.read_text(encoding="utf-8"),
+    }
+
+
+def data_page() -> str:
+    """Return the page on the datasets: what they are, whose, and what is wrong with them."""
+    sets = sorted((registry.get(name) for name in registry.names()), key=lambda one: one.number)
+    parts = [
+        "# The data",
+        "<!-- Written by `make docs` from helpers/datasets: change it there. -->",
+        "No image of a patient is part of this repository. Without a folder of your own, every "
+        "notebook draws a synthetic twin of its dataset; the drawings, caches and downloads "
+        "go into this folder, and none of them is ever committed.",
+    ]
+    for dataset in sets:
+        counts = ", ".join(
+            f"{number:,} {name.replace('_', ' ')}" for name, number in dataset.counts.items()
+        )
+        parts += [
+            f"## {dataset.title} (`{dataset.name}`)",
+            dataset.task,
+            f"- **Size:** {counts}\n"
+            f"- **Classes:** {', '.join(dataset.classes)}; positive is {dataset.positive}\n"
+            f"- **A file name:** `{dataset.patient_example}`\n"
+            f"- **Licence:** {dataset.licence}.\n"
+            f"- **To cite:** {dataset.citation}.\n"
+            f"- **The article that our notebook answers:** {dataset.article.strip()}",
+        ]
+        if dataset.defects:
+            parts += ["What is wrong in the files:", "\n".join(f"- {d}" for d in dataset.defects)]
+        if dataset.published:
+            rows = ["| figures | protocol | by patient | source |", "|---|---|---|---|"]
+            for one in dataset.published:
+                figures = ", ".join(f"{name} {value:g}" for name, value in one.figures.items())
+                by_patient = "yes" if one.patient_wise else "**no**"
+                rows.append(f"| {figures} | {one.protocol} | {by_patient} | {one.source} |")
+            parts += ["Published figures, each with the protocol it belongs to:", "\n".join(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
