@@ -117,7 +117,11 @@ def _sample_folder(name: str, seed: int) -> Path:
     """Return the folder of the synthetic sample, drawing it where it is not there yet."""
     folder = data_home() / "samples" / f"{name}-seed{seed}-v{samples.version(name)}"
     if not folder.is_dir():
-        samples.draw(name, folder, seed)
+        try:
+            samples.draw(name, folder, seed)
+        except FileExistsError:
+            if not folder.is_dir():  # else another notebook drew the same meanwhile
+                raise
     return folder
 
 

@@ -97,16 +97,17 @@ def feature_extractor(
 def small_cnn(
     *,
     classes: int = 2,
-    image_size: int = 48,
-    filters: tuple[int, ...] = (32, 64, 128),
+    image_size: int = 64,
+    filters: tuple[int, ...] = (16, 32, 64),
     dropout: float = 0.3,
     seed: int = 0,
 ) -> keras.Model:
     """Return a network of two 3×3 convolutions a stage, to be trained from scratch.
 
-    Each convolution is followed by batch normalisation and ReLU, each stage by pooling that
-    halves the size; the last map is averaged, so the image size does not change the number
-    of weights.
+    Each convolution is followed by batch normalisation and ReLU. The first of each stage
+    takes every second position only (a stride of 2), which halves height and width as
+    pooling would. The last map is averaged, so the number of weights does not depend on
+    the image size.
 
     Args:
         classes: number of outputs.
@@ -120,47 +121,45 @@ def small_cnn(
     """
     inputs = keras.Input((image_size, image_size, 3), name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
-    last = len(filters) - 1
-    for stage, channels in enumerate(filters):
-        for step in (1, 2):
-            name = f"stage{stage + 1}_{step}"
-            convolution = layers.Conv2D(
-                channels, 3, padding="same", use_bias=False, name=f"{name}_convolution"
-            )
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_normalise")(convolution(x))
-            is_last = stage == last and step == 2
-            x = layers.ReLU(name="features" if is_last else f"{name}_relu")(x)
-        if stage < last:
-            x = layers.MaxPooling2D(name=f"stage{stage + 1}_pool")(x)
+    for stage, channels in enumerate(filters, start=1):
+        for stride in (2, 1):
+            name = f"stage{stage}_{'halve' if stride == 2 else 'look'}"
+            x = layers.Conv2D(channels, 3, stride, "same", use_bias=False, name=name)(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_normalise")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+    x = layers.Activation("linear", name="features")(x)
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
     x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
-    model = keras.Model(inputs, _probabilities(x, classes, seed), name="small_cnn")
-    return reinitialise(model, seed)
+    return reinitialise(
+        keras.Model(inputs, _probabilities(x, classes, seed), name="small_cnn"), seed
+    )
 
 
-def ensemble(members: list[keras.Model], flips: bool = False) -> keras.Model:
+def mirrored(model: keras.Model) -> keras.Model:
+    """Return a model that averages the answers to an image and to its three mirror images.
+
+    Args:
+        model: from RGB pixels 0–255 to probabilities.
+    """
+    inputs = keras.Input(model.input_shape[1:], name="pixels")
+    views = [inputs, *(keras.ops.flip(inputs, axis) for axis in (2, 1, (1, 2)))]
+    mean = layers.Average(name="probabilities")([model(view) for view in views])
+    return keras.Model(inputs, mean, name=f"{model.name}_mirrored")
+
+
+def average(members: Iterable[keras.Model]) -> keras.Model:
     """Return one model that averages the probabilities of several.
 
     Args:
-        members: models with the same classes; each takes RGB pixels 0–255 at its own size.
-        flips: also average over the mirrored images (left-right, up-down, both).
-
-    Returns:
-        A model that takes pixels at the first member's size (others resize inside).
+        members: models with the same classes and the same image size.
     """
-    size = int(members[0].input_shape[1])
-    inputs = keras.Input((size, size, 3), name="pixels")
-    views = [inputs, *(_mirrors(inputs) if flips else [])]
-    outputs = []
-    for number, member in enumerate(members, start=1):
-        member_size = int(member.input_shape[1])
-        clone = keras.Model(member.input, member.output, name=f"member{number}")
-        for view in views:
-            if member_size != size:
-                view = layers.Resizing(member_size, member_size, antialias=True)(view)
-            outputs.append(clone(view))
-    mean = layers.Average(name="probabilities")(outputs) if len(outputs) > 1 else outputs[0]
-    return keras.Model(inputs, mean, name="ensemble")
+    parts = [
+        keras.Model(member.input, member.output, name=f"member{number}_{member.name}")
+        for number, member in enumerate(members, start=1)
+    ]
+    inputs = keras.Input(parts[0].input_shape[1:], name="pixels")
+    mean = layers.Average(name="probabilities")([part(inputs) for part in parts])
+    return keras.Model(inputs, mean, name="average")
 
 
 def reinitialise(model: keras.Model, seed: int) -> keras.Model:
@@ -387,11 +386,6 @@ def _assign_lite0(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
                 for name in ("weight", "bias", "running_mean", "running_var")
             ]
         )
-
-
-def _mirrors(images: Any) -> list[Any]:
-    """Return the images mirrored left-right, up-down and both."""
-    return [keras.ops.flip(images, axis) for axis in (2, 1, (1, 2))]
 
 
 def _all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -92,13 +92,12 @@ def atomic_folder(
         Path of an empty folder beside `target`.
 
     Raises:
-        FileExistsError: `target` has something in it, or is a file, and neither
-            `overwrite` nor `keep_existing` was asked for.
+        FileExistsError: `target` is a file, or has something in it and `overwrite`
+            was not asked for.
         OSError: the parent folder cannot be written.
     """
     final = Path(target).absolute()
-    if not keep_existing:
-        _refuse_filled(final, overwrite)
+    _refuse_filled(final, overwrite)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{final.name[:40]}-", dir=final.parent))
     try:

@@ -217,26 +217,20 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
     return model
 
 
-def predict(model: keras.Model, batches: Batches, mirrored: bool = False) -> np.ndarray:
+def predict(model: keras.Model, batches: Batches) -> np.ndarray:
     """Return a model's output for every image, in the order of the index.
 
     Args:
         model: any model on images.
         batches: not shuffled.
-        mirrored: average over the image, its left-right mirror, its up-down mirror and both.
 
     Raises:
         ValueError: the batches are shuffled: results would not belong to their rows.
     """
     if batches.shuffle:
         raise ValueError("Predict with Batches(…, shuffle=False): rows and results must match.")
-    outputs = []
-    for number in progress(range(batches.num_batches), "predicting"):
-        images = batches[number][0]
-        views = [images]
-        if mirrored:
-            views += [images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
-        outputs.append(np.mean([model.predict_on_batch(view) for view in views], axis=0))
+    numbers = progress(range(batches.num_batches), "predicting")
+    outputs = [model.predict_on_batch(batches[number][0]) for number in numbers]
     return np.concatenate(outputs).astype(np.float32)
 
 

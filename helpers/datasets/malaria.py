@@ -94,7 +94,7 @@ DATASET = Dataset(
         "sample": Profile(
             image_size=64,
             batch_size=32,
-            epochs=8,
+            epochs=12,
             backbone="efficientnet_lite0",
             learning_rate=3e-3,
             max_images=1_200,
