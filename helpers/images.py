@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from helpers.paths import atomic_file, data_home
 from helpers.progress import progress
@@ -129,6 +129,8 @@ def _read(
         raise
     except FileNotFoundError as error:
         raise UnreadableImageError("the file does not exist") from error
+    except UnidentifiedImageError as error:  # its own text is the path
+        raise UnreadableImageError("damaged or not an image (no format that is known)") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(
             f"more than {LARGEST:,} pixels: a scan that was not meant, or a bomb"
@@ -205,8 +207,9 @@ def _key(files: Sequence[str], image_size: int, fit: str) -> str:
 def _is_complete(array: Path, table: Path, shape: tuple[int, ...]) -> bool:
     """Return whether a cache lies there whole; the table is written last."""
     try:
-        return table.is_file() and np.load(array, mmap_mode="r").shape == shape
-    except (OSError, ValueError):
+        rows = len(pd.read_csv(table, usecols=["reason"]))
+        return rows == shape[0] and np.load(array, mmap_mode="r").shape == shape
+    except (OSError, ValueError, EOFError):  # missing, cut short, empty
         return False
 
 
@@ -273,5 +276,7 @@ def _explained(error: OSError, folder: Path, needed: int) -> OSError:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
+    """Return what an error says, short and without the path that an OSError adds."""
+    says = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    lines = says.splitlines()
     return lines[0][:120] if lines else type(error).__name__

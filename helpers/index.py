@@ -70,6 +70,7 @@ def load_index(
     if max_images is not None and max_images < len(index):
         notes.append(f"{max_images:,} of {len(index):,} images were taken (max_images).")
         index = _choose_images(index, max_images, seed)
+        _require_room(index, dataset, max_images)
     cache_path = None
     if image_size is not None:
         index, damaged, cache_path = _read_pixels(index, image_size, dataset)
@@ -157,8 +158,11 @@ def _folders(root: Path, depth: int) -> Iterable[Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except PermissionError:
+        return []  # such as lost+found on the top of a disk: no place for images
 
 
 def _list_images(
@@ -203,6 +207,15 @@ def _require_every_class(
         )
 
 
+def _require_room(index: pd.DataFrame, dataset: registry.Dataset, max_images: int) -> None:
+    """Refuse a part so small that a class is not in it."""
+    if index["class_name"].nunique() < len(dataset.classes):
+        raise ValueError(
+            f"max_images={max_images} leaves no image of a class. Give a few for each patient "
+            f"and class, or None for all images."
+        )
+
+
 def _apply_patient_maps(index: pd.DataFrame, folder: Path, dataset: registry.Dataset) -> list[str]:
     """Let the dataset's own patient lists overrule the names, and return what they said.
 
@@ -238,17 +251,21 @@ def _read_patient_map(path: Path) -> Mapping[str, str]:
     cells of a CSV file without a header, padded with empty cells.
 
     Raises:
-        ValueError: a line has another form.
+        ValueError: a line has another form, or the file is no such text.
     """
     patients = {}
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+    advice = "Fetch the file again, or move it away: the file names give the patients then."
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error.reason}). {advice}") from error
+    for number, line in enumerate(lines, start=1):
         patient, _, names = line.partition(",")
         listed = re.findall(r"'([^']+)'", names)
         if line.strip() and not (patient and listed):
             raise ValueError(
                 f"{path}, line {number}: expected «patient,['name.png', …]», found "
-                f"{line[:60]!r}. Fetch the file again, or move it away: then the patient is "
-                f"taken from the file names."
+                f"{line[:60]!r}. {advice}"
             )
         patients.update({re.sub(r"\.\w+$", "", name): patient.strip() for name in listed})
     return patients

@@ -66,6 +66,15 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Download:
+    """A file to fetch: where it lies, and how to tell that it is the right one."""
+
+    address: str
+    sha256: str | None
+    megabytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What the series knows of one dataset.
 
@@ -79,6 +88,7 @@ class Dataset:
         patient_of: from a file name to the patient, or None where the name has none.
         patient_example: how a good file name looks, for error messages.
         same_patient: ids that belong to one patient, as id → the id that stands for both.
+        downloads: the files of the whole set.
         patient_maps: names of files beside the class folders that give patients, if any.
         fit: how an image that is not square becomes square: see ``helpers.images.read_image``.
         counts: of the whole set: ``images``, ``patients``, and one number a class.
@@ -104,6 +114,7 @@ class Dataset:
     article: str
     profiles: Mapping[str, Profile]
     same_patient: Mapping[str, str] = field(default_factory=dict)
+    downloads: tuple[Download, ...] = ()
     patient_maps: tuple[str, ...] = ()
     fit: str = "pad"
     defects: tuple[str, ...] = ()

@@ -86,9 +86,7 @@ def split_by_patient(index: pd.DataFrame, *, seed: int, fold: int | None = None)
     Raises:
         ValueError: a class has too few patients, or fold is out of range.
     """
-    test = 0 if fold is None else int(fold)
-    if not 0 <= test < FOLDS:
-        raise ValueError(f"fold={fold}: choose 0 to {FOLDS - 1}, or None.")
+    test = _test_fold(fold)
     _require_patients(index)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     dealt = _deal(folds, index, _linked_patients(index))
@@ -103,7 +101,7 @@ def split_by_image(index: pd.DataFrame, *, seed: int, fold: int | None = None) -
     """
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     dealt = _deal(folds, index, None)
-    return _with_parts(index, dealt, 0 if fold is None else int(fold))
+    return _with_parts(index, dealt, _test_fold(fold))
 
 
 def split_first_share(index: pd.DataFrame, *, share: float = 0.3) -> pd.DataFrame:
@@ -158,9 +156,14 @@ def require_clean(index: pd.DataFrame) -> Leaks:
     """Return the leak check of a split and refuse one that leaks: the gate of each notebook.
 
     Raises:
-        ValueError: a patient or a picture is in two parts.
+        ValueError: a patient or a picture is in two parts, or there are no parts yet.
     """
     leaks = check_leaks(index)
+    if not {"train", "test"} <= set(leaks.images):
+        raise ValueError(
+            "There is nothing to prove: this index has no train and test part yet. Use "
+            "split_by_patient first."
+        )
     if not leaks.clean:
         names = ", ".join(leaks.shared_patients[:3]) or "none"
         raise ValueError(
@@ -178,6 +181,14 @@ def split_hash(index: pd.DataFrame) -> str:
         for path, part in zip(index["path"], index["split"], strict=True)
     )
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+
+def _test_fold(fold: int | None) -> int:
+    """Return the number of the fold that is the test part, after checking it."""
+    test = 0 if fold is None else int(fold)
+    if not 0 <= test < FOLDS:
+        raise ValueError(f"fold={fold}: choose 0 to {FOLDS - 1}, or None.")
+    return test
 
 
 def _deal(

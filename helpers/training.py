@@ -200,7 +200,9 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
     Args:
         extractor: the model whose features the head was fitted on.
         head: from ``fit_head``.
-        trainable: True thaws the backbone, for fine-tuning as a second stage.
+        trainable: True thaws the backbone, for fine-tuning as a second stage. Its batch
+            normalisation stays frozen: the head was fitted to features made with the stored
+            means, and a batch's own means would spoil them from the first step on.
     """
     scaler, regression = head.pipeline[0], head.pipeline[-1]
     kernel, bias = regression.coef_, regression.intercept_
@@ -214,6 +216,9 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
     logits.set_weights([folded.T, bias - folded @ scaler.mean_])
     model.trainable = True
     extractor.trainable = trainable
+    for layer in extractor.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     return model
 
 

@@ -26,9 +26,8 @@ RED, GREEN, BLUE = (220, 30, 30), (30, 200, 40), (20, 40, 210)
 
 def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: Any) -> Path:
     """Write pixels as an image file."""
-    Image.fromarray(pixels).convert(mode).save(path, **options) if mode else Image.fromarray(
-        pixels
-    ).save(path, **options)
+    picture = Image.fromarray(pixels)
+    (picture.convert(mode) if mode else picture).save(path, **options)
     return path
 
 
@@ -196,8 +195,9 @@ def test_crop_keeps_the_shape_and_takes_the_middle(tmp_path: Path) -> None:
 
 def test_squash_takes_all_and_loses_the_shape(tmp_path: Path) -> None:
     found = read_image(save(tmp_path / "a.png", halves(height=16, width=64)), 16, "squash")
-    np.testing.assert_array_equal(found[:, :7], np.broadcast_to(RED, (16, 7, 3)))
-    np.testing.assert_array_equal(found[:, 9:], np.broadcast_to(BLUE, (16, 7, 3)))
+    # all but the four columns that the resampling mixes
+    np.testing.assert_array_equal(found[:, :6], np.broadcast_to(RED, (16, 6, 3)))
+    np.testing.assert_array_equal(found[:, 10:], np.broadcast_to(BLUE, (16, 6, 3)))
 
 
 def test_shrinking_averages_instead_of_dropping_pixels(tmp_path: Path) -> None:
@@ -258,9 +258,7 @@ def test_our_own_limit_on_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(images, "LARGEST", 400)
     assert read_image(save(tmp_path / "a.png", halves(height=20, width=20)), 16).shape[0] == 16
     path = save(tmp_path / "b.png", halves(height=20, width=22))
-    assert reason(path) == "20×22 pixels: more than 400, a scan that was not meant or a bomb" or (
-        reason(path) == "22×20 pixels: more than 400, a scan that was not meant or a bomb"
-    )
+    assert reason(path) == "22×20 pixels: more than 400, a scan that was not meant or a bomb"
 
 
 def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

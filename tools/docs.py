@@ -66,6 +66,16 @@ def data_page() -> str:
             f"- **To cite:** {dataset.citation}.\n"
             f"- **The article that our notebook answers:** {dataset.article.strip()}",
         ]
+        if dataset.downloads:
+            files = []
+            for file in dataset.downloads:
+                size = f", {file.megabytes} MB" if file.megabytes else ""
+                files.append(f"- <{file.address}>{size}; sha256 `{file.sha256 or 'not known'}`")
+            example = f"`python -m helpers run {dataset.name} --profile best --data-dir <folder>`"
+            parts += [
+                f"Where to get it. Fetch, unpack into one folder, and run {example}:",
+                "\n".join(files),
+            ]
         if dataset.defects:
             parts += ["What is wrong in the files:", "\n".join(f"- {d}" for d in dataset.defects)]
         if dataset.published:

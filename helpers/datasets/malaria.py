@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from helpers.registry import Dataset, Profile, Published
+from helpers.registry import Dataset, Download, Profile, Published
 
 _NAME = re.compile(r"(?P<slide>.+?)_IMG_.+_cell_\d+\.\w+", re.IGNORECASE)
 
@@ -39,6 +39,21 @@ DATASET = Dataset(
     patient_maps=(
         "patientid_cellmapping_parasitized.csv",
         "patientid_cellmapping_uninfected.csv",
+    ),
+    downloads=(
+        Download(
+            "https://data.lhncbc.nlm.nih.gov/public/Malaria/cell_images.zip",
+            "0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668",
+            353,
+        ),
+        Download(
+            "https://data.lhncbc.nlm.nih.gov/public/Malaria/patientid_cellmapping_parasitized.csv",
+            "d0367e513397404e980baee2a641bce9ce329a22e62ea9007962dfca2f8418d3",
+        ),
+        Download(
+            "https://data.lhncbc.nlm.nih.gov/public/Malaria/patientid_cellmapping_uninfected.csv",
+            "a8577b21e7154724f4bbd18326218e2c63a99b22ab372b79a7530d36df6dab78",
+        ),
     ),
     fit="pad",  # a cell keeps its shape; outside of it is black already
     counts={"images": 27_558, "patients": 200, "Uninfected": 13_779, "Parasitized": 13_779},
