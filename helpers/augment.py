@@ -96,6 +96,11 @@ class Augment(keras.layers.Layer):
         if not training:
             return images if masks is None else (images, masks)
         height, width = int(images.shape[1]), int(images.shape[2])
+        if self.settings["quarter_turns"] and height != width:
+            raise ValueError(
+                f"Augment(quarter_turns=True) needs square images; these are {width}×{height} "
+                f"pixels and would lose their ends."
+            )
         matrices = self._matrices(ops.shape(images)[0], height, width)
         fill_mode = self.settings["fill_mode"]
         images = ops.image.affine_transform(

@@ -26,7 +26,7 @@ def name() -> str:
 
 def device() -> str:
     """Return the kind of device that computes: ``"GPU"`` or ``"CPU"``."""
-    return _DEVICE[name()]()
+    return _of_this_backend(_DEVICE)()
 
 
 def describe() -> str:
@@ -57,8 +57,18 @@ def gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[np.ndar
     Returns:
         The values (n,) and the gradient of their sum, shaped like ``point``.
     """
-    values, slopes = _GRADIENT[name()](function, point)
+    values, slopes = _of_this_backend(_GRADIENT)(function, point)
     return np.asarray(values), np.asarray(slopes)
+
+
+def _of_this_backend(functions: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """Return the function that belongs to the backend that runs now."""
+    if name() not in functions:
+        raise ValueError(
+            f"The backend {name()!r} cannot train these networks. Set the environment variable "
+            f"KERAS_BACKEND to one of: {', '.join(functions)}."
+        )
+    return functions[name()]
 
 
 def _tensorflow_device() -> str:

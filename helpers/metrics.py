@@ -178,7 +178,12 @@ def _draws(patients: np.ndarray, seed: int) -> _Draws:
 
 
 def _estimate(value: float, resampled: np.ndarray, patients: int) -> Estimate:
-    """Return value and percentile interval, which always holds the value."""
+    """Return value and percentile interval, which always holds the value.
+
+    Where no resample has the figure (the precision of a test without an alarm) it has none.
+    """
+    if np.isnan(resampled).all():
+        return Estimate(float(value), np.nan, np.nan, patients)
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Estimate(float(value), float(min(low, value)), float(max(high, value)), patients)
 

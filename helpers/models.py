@@ -175,6 +175,8 @@ def reinitialise(model: keras.Model, seed: int) -> keras.Model:
             attribute = f"{variable.name}_initializer"
             if variable.name == "kernel" and hasattr(layer, "depthwise_initializer"):
                 attribute = "depthwise_initializer"
+            elif variable.name in ("depthwise_kernel", "pointwise_kernel"):
+                attribute = variable.name.replace("kernel", "initializer")
             initialiser = getattr(layer, attribute, None)
             if initialiser is None:
                 continue  # a constant of the layer, such as the mean of Normalization
