@@ -15,7 +15,7 @@ PYTEST := $(QUIET) $(PY) -m pytest
 LOGGED  = 2>&1 | tee artifacts/$@.log; exit $${PIPESTATUS[0]}
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint unit fast nbval lab notebooks expected docs badges lock newest clean
+.PHONY: help run test check lint unit fast nbval lab notebooks expected docs bench badges lock newest clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ expected: $(READY)  ## rewrite tests/expected from a fresh sample run, for a rev
 
 docs: $(READY)  ## rewrite what is generated from the registry and the schema
 	$(PY) -m tools.docs
+
+bench: $(READY)  ## measure the input pipeline beside that of Keras: a table for the README
+	$(PY) -m benchmarks.input_pipeline --readme
 
 badges: $(READY)  ## Colab and Binder badges: make badges REPOSITORY=owner/name
 	@$(PY) -m tools.badges "$(REPOSITORY)"

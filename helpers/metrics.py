@@ -148,8 +148,15 @@ def per_patient(
 
 def table(figures: dict[str, dict[str, Estimate]], names: Sequence[str]) -> pd.DataFrame:
     """Return models × figures as text with intervals, for display."""
-    rows = {model: {name: str(found[name]) for name in names} for model, found in figures.items()}
+    rows = {
+        model: {name: _unbroken(found[name]) for name in names} for model, found in figures.items()
+    }
     return pd.DataFrame(rows).T
+
+
+def _unbroken(figure: Estimate) -> str:
+    """Return the figure's text so that a narrow table does not break it in the middle."""
+    return str(figure).replace(" ", "\u00a0").replace("–", "\u2060–\u2060")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +219,12 @@ def _linear_head(features: Any, dropout: float, seed: int) -> Any:
 
 def _malaria_head(features: Any, dropout: float, seed: int) -> Any:
     """The malaria article's head: average pooling 4×4, flatten, dense 128 ReLU, dropout."""
+    height, width = features.shape[1:3]
+    if min(height, width) < 4:
+        raise ValueError(
+            f"The head 'malaria' averages over 4×4 places, and the backbone's last maps have "
+            f"{height}×{width} only. Give a larger image_size; the article's is 128."
+        )
     pooled = layers.AveragePooling2D(4, name="pooled")(features)
     flat = layers.Flatten(name="flat")(pooled)
     initialiser = keras.initializers.GlorotUniform(seed=seed + 1)
@@ -280,32 +285,31 @@ def _application(name: str, inputs: Any, download: bool) -> keras.Model:
         wanted = _failed_download(error)
         if wanted is None:
             raise
+        digest = str(wanted["file_hash"] or "")
+        kind = "md5" if len(digest) == 32 else "sha256"
+        check = f"check that its {kind} is {digest}, " if digest else ""
         raise RuntimeError(
             f"The ImageNet weights of {name} could not be downloaded ({error}). By hand: fetch "
-            f"{wanted['origin']} on a machine that can, check that its md5 is "
-            f"{wanted['file_hash']}, and put it at {_keras_models() / str(wanted['fname'])}. Or "
+            f"{wanted['origin']} on a machine that can, {check}"
+            f"and put it at {wanted['download_target']}. Or "
             f"choose backbone='efficientnet_lite0', which needs no download, weights='none', or "
             f"weights='<path of a file>'."
         ) from error
 
 
 def _failed_download(error: BaseException) -> dict[str, Any] | None:
-    """Return the arguments of the ``keras.utils.get_file`` call that an error came from.
+    """Return the variables of the ``keras.utils.get_file`` call that an error came from.
 
-    That call alone knows the file's name, address and md5: Keras keeps them in the source
-    of each network, not in a table.
+    That call alone knows the file's address, its hash and the place where it is looked for:
+    Keras keeps them in the source of each network, not in a table.
     """
     traceback = error.__traceback__
     while traceback is not None:
-        if traceback.tb_frame.f_code.co_name == "get_file":
-            return traceback.tb_frame.f_locals
+        found = traceback.tb_frame.f_locals
+        if traceback.tb_frame.f_code.co_name == "get_file" and "download_target" in found:
+            return found
         traceback = traceback.tb_next
     return None
-
-
-def _keras_models() -> Path:
-    """Return the folder in which Keras looks for weights before it downloads them."""
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
 
 
 def _weights_file(weights: str) -> Path | None:

@@ -124,7 +124,14 @@ def fit(
     if tensorboard is not None:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     history = trainee.fit(
-        train, validation_data=valid, epochs=epochs, verbose=0, callbacks=callbacks
+        train,
+        validation_data=valid,
+        epochs=epochs,
+        verbose=0,
+        callbacks=callbacks,
+        # Batches shuffles from its own seed; Keras would shuffle the batches once more, from
+        # Python's global random numbers, and no two runs would be alike
+        shuffle=False,
     ).history
     table = pd.DataFrame(history)
     if not np.isfinite(table["loss"]).all():
@@ -247,8 +254,10 @@ class _OneLine(keras.callbacks.Callback):
         self.epochs = epochs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Print the epoch's four numbers."""
-        found = logs or {}
+        """Print the epoch's four numbers, and add the learning rate to the history."""
+        found = {} if logs is None else logs
+        # Keras does so for the plateau schedule only
+        found["learning_rate"] = float(self.model.optimizer.learning_rate)
         print(
             f"epoch {epoch + 1:2}/{self.epochs}  "
             f"train: loss {found['loss']:.3f}, accuracy {found['accuracy']:.3f}   "

@@ -13,8 +13,8 @@ from helpers.progress import unattended
 def upload(show: Callable[[Path], None], label: str = "Choose an image") -> Any:
     """Return a button that hands each uploaded image to ``show``.
 
-    In a batch run, where nobody could press it, a sentence is returned instead, so that
-    an executed notebook holds no dead button.
+    In a batch run, where nobody could press it, a sentence is printed instead (and None
+    returned), so that an executed notebook holds no dead button.
 
     Args:
         show: called with the path of a temporary copy of the file; what it prints or
@@ -23,7 +23,8 @@ def upload(show: Callable[[Path], None], label: str = "Choose an image") -> Any:
         label: the button's text.
     """
     if unattended():
-        return f"«{label}»: run this cell in JupyterLab for a button."
+        print(f"«{label}»: run this cell in JupyterLab for a button.")
+        return None
     import ipywidgets
 
     button = ipywidgets.FileUpload(accept="image/*", multiple=False, description=label)

@@ -52,8 +52,6 @@ def test_an_unknown_backend_has_no_device(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("name", "compiled"), [("tensorflow", False), ("jax", True)])
-def test_only_jax_is_compiled(
-    monkeypatch: pytest.MonkeyPatch, name: str, compiled: bool
-) -> None:
+def test_only_jax_is_compiled(monkeypatch: pytest.MonkeyPatch, name: str, compiled: bool) -> None:
     monkeypatch.setattr(backend, "name", lambda: name)
     assert backend.jit_compile() is compiled

@@ -54,7 +54,7 @@ def test_papermill_runs_the_notebook_on_real_cells(
     ("profile", "parameters", "network"),
     [
         ("best", {}, "auc_fine_tuned"),
-        ("source", {"weights": "none", "image_size": 64}, "auc_article_network"),
+        ("source", {"weights": "none", "max_images": 120}, "auc_article_network"),
     ],
 )
 def test_the_other_profiles_start_and_train(
@@ -76,4 +76,3 @@ def test_the_sample_is_hard_and_a_split_by_cell_flatters(sample_run: Path) -> No
     assert figures["accuracy"]["value"] < 1
     assert figures["gain_by_cell"]["low"] > 0
     assert figures["auc"]["low"] > figures["auc_mean_colour"]["value"]
-

@@ -16,12 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_images import data_home  # noqa: F401 - a fixture
 
 from helpers import images
 from helpers.images import UnreadableImageError, build_cache, read_image
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 40), (20, 40, 210)
+
+
+@pytest.fixture
+def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder that is the data home of one test."""
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: Any) -> Path:
@@ -136,9 +142,7 @@ def test_of_an_animated_gif_the_first_frame_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_rotated_photograph_stands_upright(
-    tmp_path: Path, orientation: int, suffix: str
-) -> None:
+def test_a_rotated_photograph_stands_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
     upright = np.zeros((32, 32, 3), np.uint8)
     upright[:16, :16], upright[:16, 16:], upright[16:, :16] = RED, GREEN, BLUE
     # How each mark asks the viewer to move the stored picture (TIFF 6.0, tag 274), undone.
@@ -333,7 +337,9 @@ def test_equal_pictures_have_equal_content(files: list[str], tmp_path: Path) -> 
 
 
 def test_a_second_call_decodes_nothing(
-    files: list[str], decoded: list[str], data_home: Path  # noqa: F811
+    files: list[str],
+    decoded: list[str],
+    data_home: Path,
 ) -> None:
     first = build_cache(files, 16)
     assert decoded == files
@@ -433,7 +439,7 @@ def leftovers(home: Path) -> list[str]:
 
 def test_an_exception_half_way_leaves_nothing(
     files: list[str],
-    data_home: Path,  # noqa: F811
+    data_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read = images._read
@@ -453,7 +459,7 @@ def test_an_exception_half_way_leaves_nothing(
 
 def test_too_little_space_is_noticed_before_anything_is_written(
     files: list[str],
-    data_home: Path,  # noqa: F811
+    data_home: Path,
     monkeypatch: pytest.MonkeyPatch,
     decoded: list[str],
 ) -> None:
@@ -475,7 +481,7 @@ def test_too_little_space_is_noticed_before_anything_is_written(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_disk_that_fills_up_while_the_cache_is_written(
     files: list[str],
-    data_home: Path,  # noqa: F811
+    data_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     open_path = Path.open
@@ -507,21 +513,21 @@ def test_a_cache_folder_that_cannot_be_written(
 
 def test_a_cache_folder_without_permission(
     files: list[str],
-    data_home: Path,  # noqa: F811
+    data_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def forbidden(*_: Any, **__: Any) -> Any:  # root may write anywhere, so it is simulated
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("helpers.paths.tempfile.mkstemp", forbidden)
-    with pytest.raises(OSError, match="cannot be written.*Permission denied") as caught:
+    with pytest.raises(OSError, match=r"cannot be written.*Permission denied") as caught:
         build_cache(files, 16)
     assert caught.value.errno == errno.EACCES
     assert "Allow writing there, or set" in str(caught.value)
     assert leftovers(data_home) == []
 
 
-def test_two_threads_at_once_build_one_cache(files: list[str], data_home: Path) -> None:  # noqa: F811
+def test_two_threads_at_once_build_one_cache(files: list[str], data_home: Path) -> None:
     gate = threading.Barrier(4)
     caches: list[images.Cache] = []
 
@@ -542,7 +548,7 @@ def test_two_threads_at_once_build_one_cache(files: list[str], data_home: Path) 
 
 def test_two_processes_at_once_build_one_cache(
     files: list[str],
-    data_home: Path,  # noqa: F811
+    data_home: Path,
     checkout: Path,
 ) -> None:
     code = (

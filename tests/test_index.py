@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny_images import (  # noqa: F401 - one is a fixture
+from tiny_images import (
     CLASSES,
     PATIENTS,
     SIZE,
     cell,
-    data_home,
     draw_cells,
     name_of,
 )
@@ -30,6 +29,13 @@ from helpers.index import left_out, load_index, open_pixels
 from helpers.samples import malaria as malaria_sample
 
 pytestmark = pytest.mark.usefixtures("data_home")
+
+
+@pytest.fixture
+def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder that is the data home of one test."""
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -202,7 +208,7 @@ def test_one_class_folder_alone_is_not_enough(data: Path) -> None:
 def test_an_empty_class_folder(data: Path) -> None:
     shutil.rmtree(cells(data, "Parasitized"))
     cells(data, "Parasitized").mkdir()
-    with pytest.raises(ValueError, match="'Parasitized'.* no usable image: the folder is empty"):
+    with pytest.raises(ValueError, match=r"'Parasitized'.* no usable image: the folder is empty"):
         load_index("malaria", data)
 
 
@@ -214,7 +220,7 @@ def test_a_class_of_which_every_image_is_damaged(data: Path) -> None:
 
 
 def test_an_unknown_dataset_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match="'malria'. Did you mean 'malaria'"):
+    with pytest.raises(ValueError, match=r"'malria'. Did you mean 'malaria'"):
         load_index("malria")
 
 
@@ -422,7 +428,7 @@ def test_too_few_for_every_class_is_refused(data: Path, image_size: int | None) 
 # -- where files are written ---------------------------------------------------------------
 
 
-def test_nothing_is_written_into_the_data_folder(data: Path, data_home: Path) -> None:  # noqa: F811
+def test_nothing_is_written_into_the_data_folder(data: Path, data_home: Path) -> None:
     def snapshot() -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in [data, *data.rglob("*")]}
 
@@ -451,7 +457,8 @@ def quick_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick_sample")
 def test_no_folder_means_the_synthetic_sample(
-    data_home: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    data_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index = load_index("malaria", image_size=SIZE)
     version = samples.version("malaria")
@@ -466,7 +473,8 @@ def test_no_folder_means_the_synthetic_sample(
 
 
 def test_a_sample_whose_drawing_was_interrupted_is_drawn_again(
-    data_home: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    data_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     quick = partial(malaria_sample.draw, patients=6, cells=30)
     with monkeypatch.context() as patch:
@@ -483,7 +491,7 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_two_processes_draw_the_sample_at_once(data_home: Path, checkout: Path) -> None:  # noqa: F811
+def test_two_processes_draw_the_sample_at_once(data_home: Path, checkout: Path) -> None:
     code = (
         "from functools import partial\n"
         "from helpers.index import load_index\n"

@@ -6,12 +6,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_images import SIZE, tiny_index  # noqa: F401 - a fixture
+from tiny_images import SIZE, small_index
 
 from helpers.index import open_pixels
 from helpers.loading import Batches, all_pixels
 
 Index = pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def tiny_index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Return the index of 36 cells of six patients; the cache is made once a module."""
+    return small_index(tmp_path_factory.mktemp("tiny"))
 
 
 def images_of(batches: Batches) -> np.ndarray:
@@ -27,7 +33,7 @@ def rows_of(batches: Batches, index: Index) -> list[int]:
     return [place[image.tobytes()] for image in images_of(batches)]
 
 
-def test_images_and_labels_belong_together(tiny_index: Index) -> None:  # noqa: F811
+def test_images_and_labels_belong_together(tiny_index: Index) -> None:
     batches = Batches(tiny_index, batch_size=8)
     images, labels = batches[0]
     assert images.dtype == np.uint8
@@ -40,7 +46,7 @@ def test_images_and_labels_belong_together(tiny_index: Index) -> None:  # noqa: 
     assert rows_of(batches, tiny_index) == list(range(36))
 
 
-def test_the_last_batch_holds_what_is_left(tiny_index: Index) -> None:  # noqa: F811
+def test_the_last_batch_holds_what_is_left(tiny_index: Index) -> None:
     batches = Batches(tiny_index, batch_size=10)
     assert batches.num_batches == 4
     assert [len(batches[number][0]) for number in range(4)] == [10, 10, 10, 6]
@@ -48,14 +54,14 @@ def test_the_last_batch_holds_what_is_left(tiny_index: Index) -> None:  # noqa: 
     assert len(Batches(tiny_index, batch_size=100)[0][0]) == 36
 
 
-def test_a_part_of_an_index_in_any_order(tiny_index: Index) -> None:  # noqa: F811
+def test_a_part_of_an_index_in_any_order(tiny_index: Index) -> None:
     part = tiny_index.iloc[[30, 2, 17, 5]]
     batches = Batches(part, batch_size=3)
     assert rows_of(batches, tiny_index) == [30, 2, 17, 5]
     np.testing.assert_array_equal(batches[1][1].argmax(axis=1), [part["label"].iloc[3]])
 
 
-def test_shuffled_every_image_comes_once_an_epoch_in_another_order(tiny_index: Index) -> None:  # noqa: F811
+def test_shuffled_every_image_comes_once_an_epoch_in_another_order(tiny_index: Index) -> None:
     batches = Batches(tiny_index, batch_size=10, shuffle=True, seed=1)
     epochs = []
     for _ in range(4):
@@ -65,7 +71,7 @@ def test_shuffled_every_image_comes_once_an_epoch_in_another_order(tiny_index: I
     assert len({tuple(order) for order in [*epochs, range(36)]}) == 5
 
 
-def test_a_seed_fixes_the_order_of_all_epochs(tiny_index: Index) -> None:  # noqa: F811
+def test_a_seed_fixes_the_order_of_all_epochs(tiny_index: Index) -> None:
     def orders(seed: int) -> list[list[int]]:
         batches = Batches(tiny_index, shuffle=True, seed=seed)
         found = []
@@ -93,7 +99,7 @@ class Recorder(keras.Model):
         return {"loss": 0.0}
 
 
-def test_keras_shows_every_image_once_an_epoch_and_shuffles_between(tiny_index: Index) -> None:  # noqa: F811
+def test_keras_shows_every_image_once_an_epoch_and_shuffles_between(tiny_index: Index) -> None:
     """Through ``fit`` itself, which reads batches ahead in threads of its own."""
     recorder = Recorder()
     recorder.compile(run_eagerly=True)
@@ -115,7 +121,7 @@ def test_keras_shows_every_image_once_an_epoch_and_shuffles_between(tiny_index: 
     assert len({tuple(order) for order in orders}) == 3
 
 
-def test_the_cache_is_mapped_not_loaded(tiny_index: Index) -> None:  # noqa: F811
+def test_the_cache_is_mapped_not_loaded(tiny_index: Index) -> None:
     batches = Batches(tiny_index)
     assert isinstance(batches.pixels, np.memmap)
     assert not batches.pixels.flags.writeable
@@ -124,12 +130,12 @@ def test_the_cache_is_mapped_not_loaded(tiny_index: Index) -> None:  # noqa: F81
     assert not np.shares_memory(images, batches.pixels)  # a batch may be changed
 
 
-def test_a_few_images_at_once(tiny_index: Index) -> None:  # noqa: F811
+def test_a_few_images_at_once(tiny_index: Index) -> None:
     part = tiny_index.iloc[[7, 3]]
     np.testing.assert_array_equal(all_pixels(part), images_of(Batches(part)))
 
 
-def test_nothing_to_show_is_refused(tiny_index: Index) -> None:  # noqa: F811
+def test_nothing_to_show_is_refused(tiny_index: Index) -> None:
     with pytest.raises(ValueError, match="no images in this part"):
         Batches(tiny_index.iloc[:0])
     with pytest.raises(ValueError, match="batch_size=0: give 1 or more"):

@@ -252,4 +252,3 @@ def test_the_hash_is_about_names_and_parts_not_about_places() -> None:
     assert split_hash(other) != split_hash(index)
     assert split_hash(index.iloc[1:]) != split_hash(index)
     assert len(split_hash(index)) == 16
-

@@ -32,9 +32,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_module, "unattended", lambda: False)
 
 
-def test_a_batch_run_gets_a_sentence() -> None:
+def test_a_batch_run_gets_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     shown = upload(lambda _: pytest.fail("nothing was uploaded"), label="Choose a cell")
-    assert shown == "«Choose a cell»: run this cell in JupyterLab for a button."
+    assert shown is None
+    assert capsys.readouterr().out == "«Choose a cell»: run this cell in JupyterLab for a button.\n"
 
 
 @pytest.mark.usefixtures("watched")

@@ -71,14 +71,14 @@ class Tensor:
         return sys.modules["torch._utils"]._rebuild_tensor_v2, self.parts
 
 
-def write(path: Path, dictionary: Any, storages: list[Storage], **replaced: Any) -> str:
+def write(path: Path, tensors: Any, storages: list[Storage], **replaced: Any) -> str:
     """Write a file in the legacy format; return its sha256."""
     stream = io.BytesIO()
     parts = {
         "magic": 0x1950A86A20F9469CFC6C,
         "protocol": 1001,
         "machine": {"little_endian": True},
-        "dictionary": dictionary,
+        "dictionary": tensors,
         "keys": [storage.key for storage in storages],
     }
     for part in {**parts, **replaced}.values():
@@ -129,9 +129,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("place", ["magic", "protocol", "machine", "dictionary", "keys"])
-def test_a_malicious_pickle_is_refused_even_with_the_right_hash(
-    tmp_path: Path, place: str
-) -> None:
+def test_a_malicious_pickle_is_refused_even_with_the_right_hash(tmp_path: Path, place: str) -> None:
     marker = tmp_path / "it ran"
     digest = write(tmp_path / "a.pth", {}, [], **{place: Malicious(marker)})
     with pytest.raises(pickle.UnpicklingError, match=r"asks for .*system, .*: refused"):

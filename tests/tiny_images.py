@@ -68,17 +68,8 @@ def draw_cells(
     return root
 
 
-@pytest.fixture
-def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty folder that is the data home of one test."""
-    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture(scope="module")
-def tiny_index(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Return the index of 36 cells of six patients with pixels; the cache is made once a module."""
-    root = tmp_path_factory.mktemp("tiny")
+def small_index(root: Path) -> pd.DataFrame:
+    """Return the index, with pixels, of 36 cells of six patients drawn below a folder."""
     draw_cells(root / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUTORIALS_DATA", str(root / "home"))

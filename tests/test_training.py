@@ -1,0 +1,420 @@
+"""Training: it learns, keeps its best weights, repeats itself, and predicts in order."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
+from tiny_images import PATIENTS, SIZE, small_index
+
+from helpers import training
+from helpers.augment import Augment
+from helpers.index import open_pixels
+from helpers.loading import Batches
+from helpers.models import reinitialise
+from helpers.training import attach_head, extract_features, fit_head, predict
+
+Index = pd.DataFrame
+
+
+def tiny_model(seed: int = 0, dropout: float = 0.0) -> keras.Model:
+    """Return a logistic regression on the mean colour: the cells are told apart by it."""
+    inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
+    x = layers.GlobalAveragePooling2D(name="pooled")(x)
+    x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    x = layers.Dense(2, name="logits")(x)
+    x = layers.Activation("softmax", name="probabilities")(x)
+    return reinitialise(keras.Model(inputs, x, name="tiny"), seed)
+
+
+def tiny_extractor(seed: int = 0) -> keras.Model:
+    """Return a frozen backbone of one convolution with batch normalisation."""
+    inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
+    x = layers.Conv2D(5, 3, 4, use_bias=False, name="convolution")(x)
+    x = layers.BatchNormalization(name="normalise")(x)
+    x = layers.ReLU(name="features")(x)
+    x = layers.GlobalAveragePooling2D(name="pooled")(x)
+    model = reinitialise(keras.Model(inputs, x, name="tiny_features"), seed)
+    model.trainable = False
+    return model
+
+
+def parts(index: Index) -> tuple[Index, Index]:
+    """Return the cells of four patients to train on and those of two to validate with."""
+    valid = index["patient"].isin(PATIENTS[4:])
+    return index[~valid], index[valid]
+
+
+def losses(model: keras.Model, index: Index) -> float:
+    """Return the cross-entropy of a model on an index, computed by scikit-learn."""
+    return float(log_loss(index["label"], predict(model, Batches(index)), labels=[0, 1]))
+
+
+@pytest.fixture(scope="module")
+def tiny_index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Return the index of 36 cells of six patients; the cache is made once a module."""
+    return small_index(tmp_path_factory.mktemp("tiny"))
+
+
+# -- one run that many tests look at -------------------------------------------------------
+
+
+class Run(NamedTuple):
+    """What a training left."""
+
+    model: keras.Model
+    history: pd.DataFrame
+    valid: Index
+    checkpoint: Path
+
+
+EPOCHS = 15
+
+
+@pytest.fixture(scope="module")
+def run(tiny_index: Index, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a model trained with augmentation and checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    train, valid = parts(tiny_index)
+    model = tiny_model()
+    history = training.fit(
+        model,
+        Batches(train, 8, shuffle=True),
+        Batches(valid),
+        epochs=EPOCHS,
+        learning_rate=0.5,
+        augment=Augment(quarter_turns=True, flip_left_right=True),
+        patience=EPOCHS,
+        checkpoint=folder / "deep" / "best.keras",
+    )
+    return Run(model, history, valid, folder / "deep" / "best.keras")
+
+
+def test_what_is_told_apart_by_colour_is_learnt(run: Run, tiny_index: Index) -> None:
+    # The classes lie apart, and their regression has one best solution: nothing is luck here.
+    found = predict(run.model, Batches(tiny_index)).argmax(axis=1)
+    np.testing.assert_array_equal(found, tiny_index["label"])
+    assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
+
+
+def test_the_history_has_a_row_an_epoch(run: Run) -> None:
+    names = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+    assert sorted(run.history.columns) == sorted(names)
+    assert list(run.history["epoch"]) == list(range(1, EPOCHS + 1))
+    assert run.history.notna().all(axis=None)
+    assert run.history["learning_rate"].iloc[0] == pytest.approx(0.5)
+    assert run.history["learning_rate"].is_monotonic_decreasing
+
+
+def test_the_best_weights_stay_in_the_model(run: Run) -> None:
+    assert losses(run.model, run.valid) == pytest.approx(run.history["val_loss"].min(), rel=1e-4)
+
+
+def test_the_checkpoint_is_the_best_model_without_augmentation(run: Run) -> None:
+    loaded = keras.models.load_model(run.checkpoint)
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in run.model.layers]
+    assert not any(isinstance(layer, Augment | keras.Model) for layer in loaded.layers)
+    np.testing.assert_allclose(
+        predict(loaded, Batches(run.valid)), predict(run.model, Batches(run.valid)), atol=1e-6
+    )
+    assert [path.name for path in run.checkpoint.parent.iterdir()] == ["best.keras"]
+
+
+def test_tensorboard_has_its_log(tiny_index: Index, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is optional and not installed here")
+    train, valid = parts(tiny_index)
+    training.fit(
+        tiny_model(),
+        Batches(train),
+        Batches(valid),
+        epochs=1,
+        learning_rate=0.1,
+        tensorboard=tmp_path / "log",
+    )
+    assert list((tmp_path / "log").rglob("events.out.tfevents.*"))
+
+
+# -- stopping ------------------------------------------------------------------------------
+
+
+def test_training_stops_early_and_goes_back_to_the_best_epoch(
+    tiny_index: Index,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Validated on wrong labels, a model that learns gets worse from epoch to epoch."""
+    train, valid = parts(tiny_index)
+    wrong = valid.assign(label=1 - valid["label"])
+    model = tiny_model()
+    history = training.fit(
+        model,
+        Batches(train, 8, shuffle=True),
+        Batches(wrong),
+        epochs=30,
+        learning_rate=0.3,
+        schedule="constant",
+        patience=3,
+    )
+    best = int(history["val_loss"].to_numpy().argmin())
+    assert len(history) == best + 1 + 3 < 30
+    assert losses(model, wrong) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert history["val_loss"].iloc[-1] > 1.1 * history["val_loss"].min()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(history)
+    first = history.iloc[0]
+    assert lines[0] == (
+        f"epoch  1/30  train: loss {first['loss']:.3f}, accuracy {first['accuracy']:.3f}   "
+        f"validation: loss {first['val_loss']:.3f}, accuracy {first['val_accuracy']:.3f}"
+    )
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_an_infinite_loss_is_an_error_with_advice(tiny_index: Index, value: float) -> None:
+    train, valid = parts(tiny_index)
+
+    def broken(_: Any, predicted: Any) -> Any:
+        return keras.ops.sum(predicted, axis=-1) * value
+
+    with pytest.raises(RuntimeError, match=r"infinite in epoch 1. Lower learning_rate .*0\.3"):
+        training.fit(
+            tiny_model(), Batches(train), Batches(valid), epochs=5, learning_rate=0.3, loss=broken
+        )
+
+
+def test_settings_that_make_no_sense(tiny_index: Index) -> None:
+    train, valid = parts(tiny_index)
+    data = (tiny_model(), Batches(train), Batches(valid))
+    with pytest.raises(ValueError, match="epochs=0: give 1 or more"):
+        training.fit(*data, epochs=0, learning_rate=0.1)
+    with pytest.raises(ValueError, match="'cosin': choose 'plateau', 'cosine' or 'constant'"):
+        training.fit(*data, epochs=1, learning_rate=0.1, schedule="cosin")
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs", "schedule", "expected"),
+    [(7, 90, "plateau", 7), (None, 30, "plateau", 10), (None, 2, "plateau", 3),
+     (None, 30, "constant", 10), (None, 30, "cosine", 30), (2, 30, "cosine", 2)],
+)  # fmt: skip
+def test_how_long_training_waits(
+    given: int | None, epochs: int, schedule: str, expected: int
+) -> None:
+    assert training._patience(given, epochs, schedule) == expected
+
+
+# -- schedule and repeatability ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_the_cosine_rises_shortly_and_ends_at_zero(steps: int) -> None:
+    rate = training._rate("cosine", 0.01, steps)
+    rates = np.array([float(rate(step)) for step in range(steps + 1)])
+    peak = max(1, steps // 10)
+    assert rates[0] == pytest.approx(0.0005)
+    assert rates.argmax() == peak
+    assert rates[peak] == pytest.approx(0.01)
+    assert (np.diff(rates[: peak + 1]) > 0).all()
+    assert (np.diff(rates[peak:]) <= 0).all()
+    if steps > 1:
+        assert rates[steps] == pytest.approx(0, abs=1e-6)
+        # half of the way down it is at half: a cosine, not a line's shape by accident
+        assert rates[(peak + steps) // 2] == pytest.approx(0.005, rel=0.2)
+
+
+def test_a_seed_fixes_a_training_whatever_the_global_state(tiny_index: Index) -> None:
+    """Order of the images, augmentation and dropout all come from seeds that were given."""
+    train, valid = parts(tiny_index)
+
+    def once(state: int, seed: int = 0) -> pd.DataFrame:
+        random.seed(state)
+        np.random.seed(state)
+        return training.fit(
+            tiny_model(dropout=0.3),
+            Batches(train, 4, shuffle=True, seed=seed),
+            Batches(valid),
+            epochs=2,
+            learning_rate=0.1,
+            schedule="cosine",
+            augment=Augment(quarter_turns=True, brightness=40, seed=seed),
+        )
+
+    first = once(state=1)
+    # the last digits may depend on how many processor cores add up a sum
+    pd.testing.assert_frame_equal(first, once(state=2), rtol=1e-3)
+    other = once(state=1, seed=1)
+    assert np.abs(first["loss"] - other["loss"]).max() > 1e-3
+    # the cosine ends near zero: at the end of 12 steps, one of which rises
+    assert first["learning_rate"].iloc[-1] < 0.01 * 0.1
+    assert first["learning_rate"].is_monotonic_decreasing
+
+
+# -- prediction ----------------------------------------------------------------------------
+
+
+def test_predictions_are_in_the_order_of_the_index(tiny_index: Index) -> None:
+    model = tiny_model()
+    shuffled = tiny_index.sample(frac=1, random_state=1)
+    found = predict(model, Batches(shuffled, 10))
+    assert found.shape == (36, 2)
+    assert found.dtype == np.float32
+    pixels = open_pixels(shuffled)
+    for place, row in enumerate(shuffled["row"]):
+        alone = np.asarray(model(pixels[row][None].astype(np.float32), training=False))[0]
+        np.testing.assert_allclose(found[place], alone, atol=1e-6)
+    np.testing.assert_allclose(predict(model, Batches(shuffled, 36)), found, atol=1e-6)
+
+
+def test_shuffled_batches_cannot_be_predicted(tiny_index: Index) -> None:
+    with pytest.raises(ValueError, match="shuffle=False"):
+        predict(tiny_model(), Batches(tiny_index, shuffle=True))
+
+
+# -- frozen features -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of images whenever features are computed."""
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
+    counts: list[int] = []
+    original = training.predict
+
+    def counting(model: keras.Model, batches: Batches) -> np.ndarray:
+        counts.append(len(batches.rows))
+        return original(model, batches)
+
+    monkeypatch.setattr(training, "predict", counting)
+    return counts
+
+
+def test_features_are_computed_once(tiny_index: Index, computed: list[int]) -> None:
+    extractor = tiny_extractor()
+    first = extract_features(extractor, tiny_index, batch_size=10)
+    assert first.shape == (36, 5)
+    assert first.dtype == np.float32
+    assert computed == [36]
+    np.testing.assert_array_equal(extract_features(extractor, tiny_index), first)
+    np.testing.assert_array_equal(extract_features(tiny_extractor(), tiny_index), first)
+    assert computed == [36]
+
+
+def test_other_images_or_weights_are_other_features(
+    tiny_index: Index,
+    computed: list[int],
+) -> None:
+    whole = extract_features(tiny_extractor(), tiny_index)
+    part = tiny_index.iloc[[30, 4, 17]]
+    np.testing.assert_allclose(
+        extract_features(tiny_extractor(), part), whole[[30, 4, 17]], atol=1e-6
+    )
+    backwards = extract_features(tiny_extractor(), tiny_index.iloc[::-1])
+    np.testing.assert_allclose(backwards, whole[::-1], atol=1e-6)
+    assert np.abs(extract_features(tiny_extractor(seed=1), tiny_index) - whole).max() > 1e-3
+    assert computed == [36, 3, 36, 36]
+
+
+def test_features_of_an_interrupted_run_leave_nothing(
+    tiny_index: Index,
+    computed: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            extract_features(tiny_extractor(), tiny_index)
+    assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
+    assert len(extract_features(tiny_extractor(), tiny_index)) == 36
+    assert computed == [36, 36]
+
+
+# -- heads on features ---------------------------------------------------------------------
+
+
+def labelled(classes: int) -> tuple[np.ndarray, ...]:
+    """Return features and labels of a training and a validation part."""
+    rng = np.random.default_rng(classes)
+    centres = rng.normal(size=(classes, 5))
+    data: list[np.ndarray] = []
+    for count in (60, 40):
+        labels = np.arange(count) % classes
+        data += [centres[labels] * 0.5 + rng.normal(size=(count, 5)) * [1, 2, 3, 4, 5], labels]
+    return tuple(data)
+
+
+def test_the_strength_is_chosen_on_the_validation_part() -> None:
+    features, labels, valid_features, valid_labels = labelled(2)
+    strengths = (0.0001, 0.01, 1.0, 100.0)
+    head = fit_head(features, labels, valid_features, valid_labels, strengths)
+    scaler = StandardScaler().fit(features)
+    expected = {}
+    for strength in strengths:
+        regression = LogisticRegression(C=strength, max_iter=2_000)
+        regression.fit(scaler.transform(features), labels)
+        probabilities = regression.predict_proba(scaler.transform(valid_features))
+        expected[strength] = log_loss(valid_labels, probabilities)
+    assert head.losses == pytest.approx(expected)
+    assert head.strength == min(expected, key=lambda strength: expected[strength])
+    assert log_loss(valid_labels, head.predict(valid_features)) == pytest.approx(
+        min(expected.values())
+    )
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_an_attached_head_gives_the_regression_s_probabilities(
+    tiny_index: Index,
+    classes: int,
+) -> None:
+    extractor = tiny_extractor()
+    pixels = open_pixels(tiny_index)[tiny_index["row"].to_numpy()]
+    features = np.asarray(extractor(pixels.astype(np.float32), training=False))
+    labels = np.arange(36) % classes
+    head = fit_head(features, labels, features, labels, strengths=(10.0,))
+    expected = head.predict(features)
+    assert expected.shape == (36, classes)
+    assert expected.std() > 0.01
+    model = attach_head(extractor, head)
+    assert model.name == "tiny_classifier"
+    assert [layer.name for layer in model.layers[-2:]] == ["logits", "probabilities"]
+    np.testing.assert_allclose(predict(model, Batches(tiny_index)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("thaw", [False, True])
+def test_only_what_is_thawed_moves_in_training(tiny_index: Index, thaw: bool) -> None:
+    train, valid = parts(tiny_index)
+    extractor = tiny_extractor()
+    features = predict(extractor, Batches(train))
+    labels = train["label"].to_numpy()
+    model = attach_head(extractor, fit_head(features, labels, features, labels), trainable=thaw)
+    trainable = {variable.path for variable in model.trainable_variables}
+    expected = {"logits/kernel", "logits/bias"} | ({"convolution/kernel"} if thaw else set())
+    assert trainable == expected
+    before = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
+    training.fit(
+        model,
+        Batches(train, 8, shuffle=True),
+        Batches(valid),
+        epochs=1,
+        learning_rate=0.01,
+        schedule="constant",
+        weight_decay=0.01,
+    )
+    moved = {
+        variable.path
+        for variable in model.weights
+        if not np.array_equal(keras.ops.convert_to_numpy(variable), before[variable.path])
+    }
+    # the stored means of batch normalisation stay: the head was fitted to them
+    assert moved == expected
