@@ -207,10 +207,14 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
     Args:
         extractor: the model whose features the head was fitted on.
         head: from ``fit_head``.
-        trainable: True thaws the backbone, for fine-tuning as a second stage. Its batch
+        trainable: True thaws a copy of the backbone, for fine-tuning as a second stage. Its batch
             normalisation stays frozen: the head was fitted to features made with the stored
             means, and a batch's own means would spoil them from the first step on.
     """
+    if trainable:  # a copy of its own: the frozen model must not move with this one
+        copy = keras.models.clone_model(extractor)
+        copy.set_weights(extractor.get_weights())
+        extractor = copy
     scaler, regression = head.pipeline[0], head.pipeline[-1]
     kernel, bias = regression.coef_, regression.intercept_
     if len(kernel) == 1:  # two classes: scikit-learn keeps one row, a softmax wants two
@@ -221,11 +225,9 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
     model = keras.Model(extractor.input, probabilities(logits(extractor.output)),
                         name=extractor.name.replace("_features", "_classifier"))  # fmt: skip
     logits.set_weights([folded.T, bias - folded @ scaler.mean_])
-    model.trainable = True
-    extractor.trainable = trainable
+    # layer by layer: a model that calls itself trainable does not pass the word on again
     for layer in extractor.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+        layer.trainable = trainable and not isinstance(layer, keras.layers.BatchNormalization)
     return model
 
 

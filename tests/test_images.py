@@ -204,10 +204,11 @@ def test_squash_takes_all_and_loses_the_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[:, 10:], np.broadcast_to(BLUE, (16, 6, 3)))
 
 
-def test_shrinking_averages_instead_of_dropping_pixels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fit", ["pad", "crop", "squash"])
+def test_shrinking_averages_instead_of_dropping_pixels(tmp_path: Path, fit: str) -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
-    found = read_image(save(tmp_path / "a.png", stripes), 16).astype(int)
+    found = read_image(save(tmp_path / "a.png", stripes), 16, fit).astype(int)
     assert np.abs(found - 127.5).max() < 16  # without antialiasing: all black or all white
 
 

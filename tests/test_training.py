@@ -418,3 +418,17 @@ def test_only_what_is_thawed_moves_in_training(tiny_index: Index, thaw: bool) ->
     }
     # the stored means of batch normalisation stay: the head was fitted to them
     assert moved == expected
+
+
+def test_fine_tuning_leaves_the_frozen_model_alone(tiny_index: Index) -> None:
+    """Both come from one extractor; the tuned one has to work on a copy of it."""
+    train, valid = parts(tiny_index)
+    extractor = tiny_extractor()
+    features, labels = predict(extractor, Batches(train)), train["label"].to_numpy()
+    head = fit_head(features, labels, features, labels)
+    frozen, tuned = attach_head(extractor, head), attach_head(extractor, head, trainable=True)
+    before = predict(frozen, Batches(valid))
+    np.testing.assert_allclose(predict(tuned, Batches(valid)), before, atol=1e-5)
+    training.fit(tuned, Batches(train, 8), Batches(valid), epochs=1, learning_rate=0.01)
+    assert np.abs(predict(tuned, Batches(valid)) - before).max() > 1e-4
+    np.testing.assert_array_equal(predict(frozen, Batches(valid)), before)
