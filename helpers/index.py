@@ -95,6 +95,11 @@ def left_out(index: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="path")
 
 
+def some(index: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    """Return at most so many rows of an index, drawn at random."""
+    return index.sample(min(most, len(index)), random_state=seed)
+
+
 def open_pixels(index: pd.DataFrame) -> np.ndarray:
     """Return the cached images that an index was made with, as a read-only memory map.
 

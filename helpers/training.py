@@ -8,6 +8,7 @@ it has one best solution, found in seconds, without a learning rate.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ def fit(
     Raises:
         ValueError: unknown schedule, or no epoch.
         RuntimeError: the loss became infinite or no number.
+        ModuleNotFoundError: a TensorBoard log is wanted and the package is not installed.
     """
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: give 1 or more.")
@@ -122,6 +124,10 @@ def fit(
     if checkpoint is not None:
         callbacks.append(_BestModel(model, checkpoint))
     if tensorboard is not None:
+        if importlib.util.find_spec("tensorboard") is None:
+            raise ModuleNotFoundError(
+                "A TensorBoard log needs the package tensorboard: pip install tensorboard"
+            )
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     history = trainee.fit(
         train,

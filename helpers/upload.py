@@ -38,7 +38,7 @@ def upload(show: Callable[[Path], None], label: str = "Choose an image") -> Any:
                 path.write_bytes(bytes(file["content"]))
                 try:
                     show(path)
-                except ValueError as error:
+                except Exception as error:  # a widget would swallow it without a word
                     print(f"{path.name} cannot be used: {error}")
 
     button.observe(on_upload, names="value")

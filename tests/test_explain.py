@@ -49,13 +49,14 @@ def test_a_linear_network_has_the_map_of_the_formula(
     assert 0 < (found > 0).mean() < 1  # something was cut off, something stayed
 
 
-def test_each_map_is_about_its_own_picture(
-    known: tuple[keras.Model, np.ndarray, np.ndarray, np.ndarray],
-) -> None:
-    model, _, _, images = known
-    both = grad_cam(model, images, 1)
-    np.testing.assert_allclose(both[:1], grad_cam(model, images[:1], 1), atol=1e-5)
-    np.testing.assert_allclose(both[1:], grad_cam(model, images[1:], 1), atol=1e-5)
+def test_each_map_is_about_its_own_picture() -> None:
+    """Above a layer in the middle the slopes differ from picture to picture."""
+    model = models.small_cnn(image_size=32, filters=(4, 8))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    both = grad_cam(model, images, 1, "stage1_look_relu")
+    for number in range(2):
+        alone = grad_cam(model, images[number : number + 1], 1, "stage1_look_relu")
+        np.testing.assert_allclose(both[number], alone[0], atol=1e-4)
 
 
 def test_a_network_that_is_sure_still_has_a_map(

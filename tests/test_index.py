@@ -25,7 +25,7 @@ from tiny_images import (
 
 from helpers import index as index_module
 from helpers import registry, samples
-from helpers.index import left_out, load_index, open_pixels
+from helpers.index import left_out, load_index, open_pixels, some
 from helpers.samples import malaria as malaria_sample
 
 pytestmark = pytest.mark.usefixtures("data_home")
@@ -533,3 +533,10 @@ def test_cell_draws_what_the_other_tests_rely_on() -> None:
     assert max(infected) < min(healthy)
     assert set(registry.get("malaria").classes) == set(CLASSES)
     assert index_module.COLUMNS[0] == "path"
+
+
+def test_some_rows_are_no_more_than_there_are() -> None:
+    rows = pd.DataFrame({"path": list("abcde")})
+    assert len(some(rows, 3, seed=0)) == 3
+    assert sorted(some(rows, 9, seed=0)["path"]) == list("abcde")
+    assert some(rows, 3, seed=1).equals(some(rows, 3, seed=1))
