@@ -1,4 +1,4 @@
-"""Writes the pages that are generated: data/README.md from the registry, the results schema.
+"""Writes the pages that are generated: data/README.md, the results schema, real-data tables.
 
 `python -m tools.docs` writes them (`make docs`); with `--check` it only says which are out
 of date.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from helpers import registry
 from helpers.paths import atomic_file
+from tools import real_data
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -39,6 +40,7 @@ def pages() -> dict[Path, str]:
     return {
         CHECKOUT / "data" / "README.md": data_page(),
         CHECKOUT / "docs" / "results.schema.json": schema.read_text(encoding="utf-8"),
+        real_data.PAGE: real_data.page(),
     }
 
 

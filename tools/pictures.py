@@ -1,7 +1,8 @@
-"""Draws the two pictures of README and title cell, from the synthetic sample alone.
+"""Draws the pictures of README and title cells, from the synthetic samples alone.
 
-`python -m tools.pictures` writes docs/cells.png (title of the malaria notebook, and put
-into it) and docs/first-screen.png (README; it needs tests/expected/malaria.json).
+`python -m tools.pictures` writes docs/<tutorial>.png for every tutorial (two rows or more of
+its images, put into the title cell of its notebook, too) and docs/first-screen.png (README;
+it needs tests/expected/malaria.json).
 """
 
 from __future__ import annotations
@@ -22,24 +23,27 @@ from helpers.metrics import Estimate
 from helpers.paths import atomic_file
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SIZE = 64  # pixels of a cell
+SIZE = 64  # pixels of an image
 
 
 def main() -> int:
-    """Write both pictures and put the first into the notebook's title cell."""
-    strip = cells(columns=8)
-    _store(strip, CHECKOUT / "docs" / "cells.png")
-    _attach(strip, CHECKOUT / "notebooks" / "03_malaria.ipynb", "cells.png")
+    """Write all pictures and put each tutorial's own into its title cell."""
+    for name in registry.names():
+        notebook = CHECKOUT / "notebooks" / f"{registry.get(name).tutorial}.ipynb"
+        if notebook.is_file():
+            picture = strip(name, columns=8)
+            _store(picture, CHECKOUT / "docs" / f"{name}.png")
+            _attach(picture, notebook, f"{name}.png")
     _store(first_screen(), CHECKOUT / "docs" / "first-screen.png")
     return 0
 
 
-def cells(columns: int, seed: int = 0) -> bytes:
-    """Return a PNG of two rows of synthetic cells: healthy above, infected below."""
-    index = load_index("malaria", image_size=SIZE, seed=seed)
+def strip(name: str, columns: int, seed: int = 0) -> bytes:
+    """Return a PNG of synthetic images, a row for each class."""
+    index = load_index(name, image_size=SIZE, seed=seed)
     pixels = open_pixels(index)
     rows = []
-    for class_name in registry.get("malaria").classes:
+    for class_name in registry.get(name).classes:
         chosen = index[index["class_name"] == class_name].sample(columns, random_state=seed)
         rows.append(np.concatenate([pixels[row] for row in chosen["row"]], axis=1))
     picture = Image.fromarray(np.concatenate(rows, axis=0))
@@ -57,7 +61,7 @@ def first_screen() -> bytes:
     }
     claims = {label: _estimate(stored["figures"][name]) for name, label in names.items()}
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=[1, 1.1])
-    left.imshow(Image.open(io.BytesIO(cells(columns=5))))
+    left.imshow(Image.open(io.BytesIO(strip("malaria", columns=5))))
     left.set_title("Healthy above, infected below (synthetic cells)", fontsize=11)
     left.axis("off")
     for height, (label, claim) in enumerate(claims.items()):
@@ -67,7 +71,11 @@ def first_screen() -> bytes:
         right.annotate(f"{label}\n{claim}", (claim.value, -height), (0, 12),
                        textcoords="offset points", ha="center", fontsize=10)  # fmt: skip
     right.set(ylim=(-1.5, 0.8), yticks=[], xlabel="accuracy, with its 95 % interval over patients")
-    right.set_title("Same cells, same network: only the split differs", fontsize=11)
+    gain = _estimate(stored["figures"]["gain_by_cell"])
+    right.text(0.02, 0.06, f"the wrong split claims {gain.value:+.3f}\n"
+               f"({gain.low:+.3f} to {gain.high:+.3f}) too much", transform=right.transAxes,
+               fontsize=10)  # fmt: skip
+    right.set_title("Same cells, same features: only the split differs", fontsize=11)
     right.spines[["left", "top", "right"]].set_visible(False)
     figure.tight_layout()
     stream = io.BytesIO()
