@@ -56,7 +56,7 @@ def first_screen() -> bytes:
     """Return a PNG: cells at the left, the claims of two splits at the right."""
     stored = json.loads((CHECKOUT / "tests" / "expected" / "malaria.json").read_text("utf-8"))
     names = {
-        "accuracy_by_cell": "split by cell (wrong)",
+        "accuracy_by_image": "split by cell (wrong)",
         "accuracy_by_patient": "split by patient",
     }
     claims = {label: _estimate(stored["figures"][name]) for name, label in names.items()}
@@ -71,7 +71,7 @@ def first_screen() -> bytes:
         right.annotate(f"{label}\n{claim}", (claim.value, -height), (0, 12),
                        textcoords="offset points", ha="center", fontsize=10)  # fmt: skip
     right.set(ylim=(-1.5, 0.8), yticks=[], xlabel="accuracy, with its 95 % interval over patients")
-    gain = _estimate(stored["figures"]["gain_by_cell"])
+    gain = _estimate(stored["figures"]["gain_by_image"])
     right.text(0.02, 0.06, f"the wrong split claims {gain.value:+.3f}\n"
                f"({gain.low:+.3f} to {gain.high:+.3f}) too much", transform=right.transAxes,
                fontsize=10)  # fmt: skip

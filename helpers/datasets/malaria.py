@@ -133,7 +133,7 @@ DATASET = Dataset(
         "best": Profile(
             image_size=64,
             batch_size=64,
-            epochs=3,
+            epochs=6,
             backbone="efficientnet_lite0",
             learning_rate=5e-4,
             small_epochs=3,
