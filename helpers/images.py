@@ -1,8 +1,8 @@
 """Image files: any kind becomes RGB uint8 of one size, and is decoded only once.
 
-``read_image`` reads one file or says why it cannot. ``build_cache`` reads many, in
-parallel, into one file of plain bytes that is mapped into memory afterwards: the second
-run, the second epoch and the second notebook decode nothing.
+``read_image`` and ``read_mask`` read one file or say why they cannot. ``build_cache`` reads
+many, in parallel, into one file of plain bytes that is mapped into memory afterwards: the
+second run, the second epoch and the second notebook decode nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,13 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", 
 SMALLEST = 8  # pixels; anything smaller shows nothing a network or a reader could use
 LARGEST = 100_000_000  # pixels; more is a scan that was not meant, or a decompression bomb
 
+Kind = Literal["image", "mask"]
+
 _CACHE_VERSION = 1
 _BLOCK = 256  # images held in memory at a time while the cache is written
+_CHANNELS: dict[Kind, int] = {"image": 3, "mask": 1}
+# a quota that is used up is a full disk for whoever meets it; Windows knows no quotas
+_DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 class UnreadableImageError(ValueError):
@@ -40,10 +46,12 @@ class Cache:
     """Images of one size on disk, and what was learnt while they were read.
 
     Attributes:
-        path: the ``.npy`` file of uint8 (n, image_size, image_size, 3).
+        path: the ``.npy`` file of uint8 (n, image_size, image_size, 3), 0–255; of masks
+            (n, image_size, image_size, 1), 0 or 1.
         table: one row a file, in the order asked for: ``row`` in the array, ``width`` and
             ``height`` of the original in pixels, ``content`` (a hash of the cached pixels;
-            equal hashes are equal pictures), ``reason`` (empty, or why it cannot be used).
+            equal hashes are equal pictures), ``reason`` (empty, or why it cannot be used),
+            and of masks ``mask_pixels`` (how many pixels of the original are set).
     """
 
     path: Path
@@ -77,33 +85,68 @@ def read_image(path: str | os.PathLike[str], image_size: int, fit: str = "pad") 
     return _read(path, image_size, fit)[0]
 
 
+def read_mask(path: str | os.PathLike[str], image_size: int, fit: str = "pad") -> np.ndarray:
+    """Return a mask file of one size, with the geometry that ``read_image`` gives its image.
+
+    A mask has two values: 0, and any other one (255 in most files) where a pixel is set. A
+    pixel of the result is set where at least half of its area is; so a spot much smaller
+    than that vanishes at small sizes.
+
+    Args:
+        path: the file.
+        image_size: height and width of the result, pixels.
+        fit: the one that the image was read with.
+
+    Returns:
+        uint8 (image_size, image_size, 1), 0 or 1.
+
+    Raises:
+        UnreadableImageError: with the reason; also where it has more than two values, or
+            none that is 0.
+    """
+    return _read_mask(path, image_size, fit)[0]
+
+
+def measure_masks(files: Sequence[str]) -> pd.DataFrame:
+    """Return the table of ``build_cache`` for masks, without keeping a pixel of them."""
+    rows = [entry for _, entry in _read_all(files, SMALLEST, "pad", "mask")]
+    return pd.DataFrame(rows, columns=["width", "height", "mask_pixels", "content", "reason"])
+
+
 def build_cache(
-    files: Sequence[str], image_size: int, *, name: str = "images", fit: str = "pad"
+    files: Sequence[str],
+    image_size: int,
+    *,
+    name: str = "images",
+    fit: str = "pad",
+    kind: Kind = "image",
 ) -> Cache:
     """Return the cache of these files at one size, building it where there is none.
 
-    It is keyed by each file's path, size in bytes and time of change, by ``image_size`` and
-    ``fit``: a changed file makes a new one. It is written to a temporary name and renamed,
-    so two notebooks may build it at once.
+    It is keyed by each file's path, size in bytes and time of change, by ``image_size``,
+    ``fit`` and ``kind``: a changed file makes a new one. It is written to a temporary name
+    and renamed, so two notebooks may build it at once.
 
     Args:
         files: paths of images.
         image_size: height and width in pixels.
         name: begins the cache's file name, for people.
         fit: see ``read_image``.
+        kind: ``"image"``, or ``"mask"`` for files that ``read_mask`` is to read.
 
     Raises:
         OSError: the disk is full, or the cache's folder cannot be written; says what to do.
     """
     if not files:
         raise ValueError("There are no images to read.")
-    stem = data_home() / "cache" / f"{name}-{image_size}px-{_key(files, image_size, fit)}"
+    key = _key(files, image_size, fit, kind)
+    stem = data_home() / "cache" / f"{name}-{image_size}px-{key}"
     array, table = stem.with_suffix(".npy"), stem.with_suffix(".csv")
-    shape = (len(files), image_size, image_size, 3)
+    shape = (len(files), image_size, image_size, _CHANNELS[kind])
     if not _is_complete(array, table, shape):
         try:
             _require_space(stem.parent, int(np.prod(shape)))
-            _write_cache(files, shape, fit, array, table)
+            _write_cache(files, shape, fit, kind, array, table)
         except OSError as error:
             raise _explained(error, stem.parent, int(np.prod(shape))) from error
     text = {"content": str, "reason": str}
@@ -114,6 +157,41 @@ def _read(
     path: str | os.PathLike[str], image_size: int, fit: str
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Return ``read_image``'s result and the original's width and height."""
+    upright, size = _open_upright(path, fit, draft=image_size * 2)
+    return np.asarray(_to_square(upright, image_size, fit)), size
+
+
+def _read_mask(
+    path: str | os.PathLike[str], image_size: int, fit: str
+) -> tuple[np.ndarray, tuple[int, int], int]:
+    """Return ``read_mask``'s result, the original's size and how many of its pixels are set."""
+    upright, size = _open_upright(path, fit)
+    red, green, blue = np.moveaxis(np.asarray(upright), 2, 0)
+    values = np.maximum(np.maximum(red, green), blue)
+    levels = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
+        shown = ", ".join(str(level) for level in levels[:4]) + (", …" if len(levels) > 4 else "")
+        raise UnreadableImageError(
+            f"a mask of {len(levels)} values ({shown}), where 0 and 255 are meant"
+        )
+    if levels[0] != 0:
+        raise UnreadableImageError(f"a mask of which every pixel is set (to {levels[0]})")
+    is_set = values > 0
+    # the box filter is the share of a pixel's area that is set
+    square = _to_square(
+        Image.fromarray(is_set.astype(np.uint8) * 255), image_size, fit, Image.Resampling.BOX
+    )
+    mask = (np.asarray(square) >= 128).astype(np.uint8)[..., np.newaxis]
+    return mask, size, int(is_set.sum())
+
+
+def _open_upright(
+    path: str | os.PathLike[str], fit: str, draft: int | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Return the first frame, upright and RGB, and the width and height it is stored with.
+
+    With ``draft`` a JPEG is decoded smaller, but no smaller than so many pixels.
+    """
     if fit not in ("pad", "crop", "squash"):
         raise ValueError(f"fit={fit!r}: choose 'pad', 'crop' or 'squash'.")
     try:
@@ -122,8 +200,9 @@ def _read(
         with Image.open(path) as image:
             width, height = image.size
             _check_size(width, height)
-            # JPEG: let the decoder skip detail that the resize would throw away
-            image.draft("RGB", (image_size * 2, image_size * 2))
+            if draft is not None:
+                # JPEG: let the decoder skip detail that the resize would throw away
+                image.draft("RGB", (draft, draft))
             upright = ImageOps.exif_transpose(_to_rgb(image))
     except UnreadableImageError:
         raise
@@ -137,7 +216,7 @@ def _read(
         ) from error
     except Exception as error:  # Pillow raises a dozen kinds for damaged files
         raise UnreadableImageError(f"damaged or not an image ({_first_line(error)})") from error
-    return np.asarray(_to_square(upright, image_size, fit)), (width, height)
+    return upright, (width, height)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -180,21 +259,28 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
 
 
-def _to_square(image: Image.Image, size: int, fit: str) -> Image.Image:
+def _to_square(
+    image: Image.Image,
+    size: int,
+    fit: str,
+    method: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
     """Return the image resized to a square, with antialiasing."""
     if image.size == (size, size):
         return image
-    method = Image.Resampling.BICUBIC
     if fit == "squash":
-        return image.resize((size, size), method, reducing_gap=2.0)
+        # the gap trades exactness for speed: not for masks
+        gap = 2.0 if method == Image.Resampling.BICUBIC else None
+        return image.resize((size, size), method, reducing_gap=gap)
     if fit == "crop":
         return ImageOps.fit(image, (size, size), method)
-    return ImageOps.pad(image, (size, size), method, color=(0, 0, 0))
+    return ImageOps.pad(image, (size, size), method, color="black")
 
 
-def _key(files: Sequence[str], image_size: int, fit: str) -> str:
+def _key(files: Sequence[str], image_size: int, fit: str, kind: Kind) -> str:
     """Return a short hash that changes when any file, the size or this code's format does."""
-    digest = hashlib.blake2b(f"{_CACHE_VERSION} {image_size} {fit}".encode(), digest_size=8)
+    settings = f"{_CACHE_VERSION} {image_size} {fit}" + (" mask" if kind == "mask" else "")
+    digest = hashlib.blake2b(settings.encode(), digest_size=8)
     for file in files:
         try:
             status = Path(file).stat()
@@ -214,7 +300,12 @@ def _is_complete(array: Path, table: Path, shape: tuple[int, ...]) -> bool:
 
 
 def _write_cache(
-    files: Sequence[str], shape: tuple[int, ...], fit: str, array: Path, table: Path
+    files: Sequence[str],
+    shape: tuple[int, ...],
+    fit: str,
+    kind: Kind,
+    array: Path,
+    table: Path,
 ) -> None:
     """Write the pixels, then the table.
 
@@ -226,7 +317,7 @@ def _write_cache(
         np.lib.format.write_array_header_1_0(
             stream, {"descr": "|u1", "fortran_order": False, "shape": shape}
         )
-        for number, (pixels, entry) in enumerate(_read_all(files, shape[1], fit)):
+        for number, (pixels, entry) in enumerate(_read_all(files, shape[1], fit, kind)):
             stream.write(pixels.tobytes())
             rows.append({"row": number, **entry})
     with atomic_file(table) as temporary:
@@ -234,24 +325,30 @@ def _write_cache(
 
 
 def _read_all(
-    files: Sequence[str], image_size: int, fit: str
+    files: Sequence[str], image_size: int, fit: str, kind: Kind
 ) -> Iterator[tuple[np.ndarray, dict[str, object]]]:
     """Yield pixels and table entry of each file in order, few in memory at a time."""
 
     def read(file: str) -> tuple[np.ndarray, dict[str, object]]:
+        more: dict[str, object] = {}
+        reason = ""
         try:
-            pixels, (width, height) = _read(file, image_size, fit)
-            reason = ""
+            if kind == "mask":
+                pixels, (width, height), more["mask_pixels"] = _read_mask(file, image_size, fit)
+            else:
+                pixels, (width, height) = _read(file, image_size, fit)
         except UnreadableImageError as error:
-            pixels = np.zeros((image_size, image_size, 3), np.uint8)
+            pixels = np.zeros((image_size, image_size, _CHANNELS[kind]), np.uint8)
             width, height, reason = 0, 0, str(error)
+            more = {"mask_pixels": 0} if kind == "mask" else {}
         content = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest() if not reason else ""
-        return pixels, {"width": width, "height": height, "content": content, "reason": reason}
+        entry = {"width": width, "height": height, **more, "content": content, "reason": reason}
+        return pixels, entry
 
     # Threads suffice: Pillow decodes and resizes outside Python's lock.
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         starts = range(0, len(files), _BLOCK)
-        for start in progress(starts, "reading images", total=len(starts)):
+        for start in progress(starts, f"reading {kind}s", total=len(starts)):
             yield from pool.map(read, files[start : start + _BLOCK])
 
 
@@ -264,8 +361,9 @@ def _require_space(folder: Path, needed: int) -> None:
 
 def _explained(error: OSError, folder: Path, needed: int) -> OSError:
     """Return the error with what a person can do about it."""
-    if error.errno == errno.ENOSPC:
-        advice = f"needs {needed / 1e6:,.0f} MB, and the disk is full. Make room"
+    if error.errno in _DISK_FULL:
+        full = "the disk is full" if error.errno == errno.ENOSPC else "your disk quota is used up"
+        advice = f"needs {needed / 1e6:,.0f} MB, and {full}. Make room"
     else:
         advice = f"cannot be written ({_first_line(error)}). Allow writing there"
     return OSError(

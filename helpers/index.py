@@ -1,25 +1,25 @@
 """From a folder to a data frame: one row an image, and a list of what was left out and why.
 
-``load_index`` finds the class folders wherever a dataset's archives put them, tells the
-patient of each image, decodes every image once into a cache (``helpers.images``) and
+``load_index`` finds the images wherever a dataset's archives put them (``helpers.layouts``),
+tells the patient of each, decodes every image once into a cache (``helpers.images``) and
 leaves out what cannot be used — counted and listed, never silently.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers import images, registry, samples
+from helpers import images, layouts, registry, samples, tables
 from helpers.paths import data_home
+from helpers.tables import compare_table as compare_table  # part of what an index offers
+from helpers.tables import read_table as read_table
 
-COLUMNS = ("path", "label", "class_name", "patient", "split")
-_DEPTH = 3  # how many folders below data_dir the class folders may lie
+COLUMNS = ("path", "label", "class_name", "patient", "split", "part")
 
 
 def load_index(
@@ -29,6 +29,7 @@ def load_index(
     image_size: int | None = None,
     seed: int = 0,
     max_images: int | None = None,
+    **select: object,
 ) -> pd.DataFrame:
     """Return a dataset as a data frame, one row an image that can be used.
 
@@ -36,55 +37,67 @@ def load_index(
         name: a dataset of ``helpers.registry``.
         data_dir: the folder with the images; None draws the synthetic sample.
         image_size: height and width in pixels at which images are cached. None reads no
-            pixels: damaged files are not noticed then, and ``Batches`` cannot use the index.
+            pixels (but those of masks, which are the labels): damaged files are not noticed
+            then, and ``Batches`` cannot use the index.
         seed: draws the sample, and chooses images where ``max_images`` asks for a part.
         max_images: take no more than so many, at random, the same share of every patient's.
+        **select: keep the images whose column has this value (or one of these, in a list),
+            such as ``magnification=200``; None keeps all.
 
     Returns:
         A frame with the columns ``path`` (absolute), ``label`` (int), ``class_name``,
-        ``patient`` (str), ``split`` (empty until ``helpers.splits`` fills it) and, with
-        ``image_size``, ``row`` (in the cache), ``width``, ``height`` (of the original,
-        pixels) and ``content`` (equal hashes are equal pictures). Its ``attrs`` hold
-        ``dataset``, ``root``, ``synthetic``, ``notes`` (sentences about what was found),
-        ``left_out`` (dictionaries of ``path`` and ``reason``) and ``cache``.
+        ``patient`` (str), ``split`` (empty until ``helpers.splits`` fills it), ``part`` (the
+        archive's own: ``"train"``, ``"valid"``, ``"test"`` or empty), the dataset's own
+        columns and, with ``image_size``, ``row`` (in the cache), ``width``, ``height`` (of
+        the original, pixels) and ``content`` (equal hashes are equal pictures). A dataset
+        with masks has ``slice`` (int), ``mask`` (path) and ``mask_pixels`` (how many are
+        set in the original; the label says whether any is). Its ``attrs`` hold ``dataset``,
+        ``root``, ``synthetic``, ``notes`` (sentences about what was found), ``left_out``
+        (dictionaries of ``path`` and ``reason``), ``classes``, ``folders``, ``table``,
+        ``cache`` and ``mask_cache``.
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: it is no such dataset, or a class has no usable image; says what was
-            expected and what was found.
+        ValueError: it is no such dataset, a class has no usable image, or ``select`` keeps
+            none; says what was expected and what was found.
     """
     dataset = registry.get(name)
     root = _sample_folder(name, seed) if data_dir is None else Path(data_dir).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(
             f"data_dir={str(data_dir)!r}: there is no folder {root.absolute()}. "
-            f"{_expected(dataset)}"
+            f"{layouts.expected(dataset)}"
         )
     root = root.absolute()
-    folder, notes = _class_folder(root, dataset)
-    rows, left_out = _list_images(folder, dataset)
-    index = pd.DataFrame(rows, columns=list(COLUMNS))
-    _require_every_class(index, dataset, root, left_out)
-    notes += _apply_patient_maps(index, folder, dataset)
-    index["patient"] = index["patient"].replace(dict(dataset.same_patient))
+    found = layouts.find_images(root, dataset)
+    left = found.left_out
+    index, listed = tables.apply_patient_maps(_as_frame(found), found.folders, dataset)
+    index = _with_patient(index, dataset, left)
+    _require_every_class(index, dataset, root, left)
+    notes = found.notes + listed
+    index = _selected(index, select, notes)
     if max_images is not None and max_images < len(index):
         notes.append(f"{max_images:,} of {len(index):,} images were taken (max_images).")
         index = _choose_images(index, max_images, seed)
         _require_room(index, dataset, max_images)
-    cache_path = None
-    if image_size is not None:
-        index, damaged, cache_path = _read_pixels(index, image_size, dataset)
-        left_out += damaged
-        _require_every_class(index, dataset, root, left_out)
-    index.attrs = {
+    index, caches = _read_files(index, image_size, dataset, left)
+    if max_images is not None and "mask" in index:
+        _require_room(index, dataset, max_images)  # only now are the classes known
+    _require_every_class(index, dataset, root, left)
+    table = tables.find_table(root, found.folders, dataset)
+    attrs: dict[str, object] = {
         "dataset": name,
         "root": str(root),
         "synthetic": data_dir is None,
         "notes": notes,
-        "left_out": left_out,
-        "cache": cache_path,
+        "left_out": left,
         "classes": list(dataset.classes),
+        "folders": [str(folder) for folder in found.folders],
+        "table": None if table is None else str(table),
+        **caches,
     }
+    index.attrs.update(attrs)
+    notes += tables.about_table(index)
     return index
 
 
@@ -119,6 +132,26 @@ def open_pixels(index: pd.DataFrame) -> np.ndarray:
     return pixels
 
 
+def open_masks(index: pd.DataFrame) -> np.ndarray:
+    """Return the cached masks that an index was made with, as a read-only memory map.
+
+    Returns:
+        uint8 (n, size, size, 1), 0 or 1; the mask of a row of the index is ``masks[row]``.
+
+    Raises:
+        ValueError: the dataset has no masks, or the index was made without ``image_size``.
+    """
+    cache = index.attrs.get("mask_cache")
+    if not cache:
+        raise ValueError(
+            "This index has no masks. Only a dataset whose files carry masks has them, and only "
+            "after load_index(…, image_size=…); keep the frame's attrs where you build one frame "
+            "from another."
+        )
+    masks: np.ndarray = np.load(cache, mmap_mode="r")
+    return masks
+
+
 def _sample_folder(name: str, seed: int) -> Path:
     """Return the folder of the synthetic sample, drawing it where it is not there yet."""
     folder = data_home() / "samples" / f"{name}-seed{seed}-v{samples.version(name)}"
@@ -131,149 +164,90 @@ def _sample_folder(name: str, seed: int) -> Path:
     return folder
 
 
-def _class_folder(root: Path, dataset: registry.Dataset) -> tuple[Path, list[str]]:
-    """Return the folder that holds the class folders, and what is worth saying about it.
-
-    Of several the shallowest is taken: Kaggle's malaria archive holds the images twice.
-    """
-    wanted = {name.lower() for name in dataset.classes}
-    found = [
-        folder
-        for folder in _folders(root, _DEPTH)
-        if wanted <= {child.name.lower() for child in _subfolders(folder)}
-    ]
-    if not found:
-        raise ValueError(
-            f"{root} holds no images of the dataset {dataset.name!r}. {_expected(dataset)} "
-            f"Found: {_listing(root)}."
-        )
-    notes = []
-    if len(found) > 1:
-        twice = ", ".join(str(folder.relative_to(root)) for folder in found[1:])
-        notes.append(f"The class folders are there more than once; left alone: {twice}.")
-    return found[0], notes
+def _as_frame(found: layouts.Found) -> pd.DataFrame:
+    """Return the rows that were found, with the columns that all datasets have in front."""
+    index = pd.DataFrame(found.rows)
+    if index.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    index["split"] = ""
+    return index[[*COLUMNS, *(name for name in index if name not in COLUMNS)]]
 
 
-def _folders(root: Path, depth: int) -> Iterable[Path]:
-    """Yield the root and the folders below it, shallow ones first."""
-    level = [root]
-    for _ in range(depth + 1):
-        yield from level
-        level = [child for folder in level for child in _subfolders(folder)]
+def _with_patient(
+    index: pd.DataFrame, dataset: registry.Dataset, left: list[dict[str, str]]
+) -> pd.DataFrame:
+    """Return the images whose patient is known, under one id where a patient has two."""
+    unknown = index["patient"].isna()
+    reason = f"the name gives no patient (expected one like {dataset.patient_example})"
+    left += [{"path": path, "reason": reason} for path in index.loc[unknown, "path"]]
+    known = index[~unknown].reset_index(drop=True)
+    known["patient"] = known["patient"].replace(dict(dataset.same_patient))
+    return known
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
-    except PermissionError:
-        return []  # such as lost+found on the top of a disk: no place for images
-
-
-def _list_images(
-    folder: Path, dataset: registry.Dataset
-) -> tuple[list[tuple[str, int, str, str, str]], list[dict[str, str]]]:
-    """Return a row for each image file of the class folders, and what was left out."""
-    rows, left = [], []
-    for label, class_name in enumerate(dataset.classes):
-        for child in _subfolders(folder):
-            if child.name.lower() != class_name.lower():
-                continue
-            for path in sorted(child.iterdir()):
-                if path.suffix.lower() not in images.SUFFIXES or path.name.startswith("._"):
-                    left.append({"path": str(path), "reason": "not an image file"})
-                    continue
-                patient = dataset.patient_of(path.name)
-                if patient is None:
-                    reason = (
-                        f"the name gives no patient (expected one like {dataset.patient_example})"
-                    )
-                    left.append({"path": str(path), "reason": reason})
-                else:
-                    rows.append((str(path), label, class_name, patient, ""))
-    return rows, left
+def _selected(index: pd.DataFrame, select: Mapping[str, object], notes: list[str]) -> pd.DataFrame:
+    """Return the rows whose columns have the values asked for."""
+    for column, value in select.items():
+        if value is None:
+            continue
+        if column not in index:
+            own = ", ".join(str(name) for name in index if name not in COLUMNS[:2])
+            raise ValueError(f"{column}={value!r}: the index has no such column, only {own}.")
+        wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+        kept = index[index[column].isin(wanted)]
+        missing = [one for one in wanted if one not in set(kept[column])]
+        if missing:
+            there = layouts.shorten([str(one) for one in sorted(index[column].unique())], 8)
+            raise ValueError(
+                f"{column}={value!r}: no image has {missing[0]!r}. There are: {there}."
+            )
+        gone = set(index["class_name"]) - set(kept["class_name"])
+        if gone:
+            raise ValueError(
+                f"{column}={value!r} leaves no image of the class {', '.join(sorted(gone))}."
+            )
+        notes.append(f"{len(kept):,} of {len(index):,} images have {column}={value!r}.")
+        index = kept.reset_index(drop=True)
+    return index
 
 
 def _require_every_class(
     index: pd.DataFrame, dataset: registry.Dataset, root: Path, left: list[dict[str, str]]
 ) -> None:
     """Refuse a dataset of which a class has no usable image."""
+    if len(index) and (index["label"] == layouts.UNKNOWN).any():
+        return  # the masks will tell
     for class_name in dataset.classes:
         if (index["class_name"] == class_name).any():
             continue
-        lost = [item for item in left if Path(item["path"]).parent.name.lower()
-                == class_name.lower()]  # fmt: skip
+        lost = [item for item in left if _may_be_of(item["path"], class_name, dataset)]
         why = "the folder is empty"
+        if dataset.reader == "volumes":
+            why = "the masks of all images say otherwise"
         if lost:
             why = f"{len(lost)} files were left out; the first, {Path(lost[0]['path']).name}: "
             why += lost[0]["reason"]
         raise ValueError(
-            f"The class {class_name!r} of {root} has no usable image: {why}. {_expected(dataset)}"
+            f"The class {class_name!r} of {root} has no usable image: {why}. "
+            f"{layouts.expected(dataset)}"
         )
+
+
+def _may_be_of(path: str, class_name: str, dataset: registry.Dataset) -> bool:
+    """Return whether a file that was left out could have been an image of a class."""
+    folders = {part.lower() for part in Path(path).parts[:-1]}
+    return dataset.reader == "volumes" or class_name.lower() in folders
 
 
 def _require_room(index: pd.DataFrame, dataset: registry.Dataset, max_images: int) -> None:
     """Refuse a part so small that a class is not in it."""
+    if (index["label"] == layouts.UNKNOWN).any():
+        return
     if index["class_name"].nunique() < len(dataset.classes):
         raise ValueError(
             f"max_images={max_images} leaves no image of a class. Give a few for each patient "
             f"and class, or None for all images."
         )
-
-
-def _apply_patient_maps(index: pd.DataFrame, folder: Path, dataset: registry.Dataset) -> list[str]:
-    """Let the dataset's own patient lists overrule the names, and return what they said.
-
-    The lists are matched without the file's ending: they say ``.png`` where a copy of the
-    set has ``.jpg``.
-    """
-    places = [parent / name for parent in (folder, folder.parent) for name in dataset.patient_maps]
-    paths = [path for path in places if path.is_file()]
-    if not paths:
-        return []
-    patients: dict[str, str] = {}
-    for path in paths:
-        patients.update(_read_patient_map(path))
-    stems = index["path"].map(lambda path: Path(path).stem)
-    listed = stems.map(patients)
-    differs = listed.notna() & (listed != index["patient"])
-    index.loc[listed.notna(), "patient"] = listed[listed.notna()]
-    note = (
-        f"Patient lists read: {', '.join(path.name for path in paths)}; they name "
-        f"{int(listed.notna().sum()):,} of the {len(index):,} images"
-    )
-    if differs.any():
-        example = Path(index.loc[differs, "path"].iloc[0]).name
-        return [f"{note}, {int(differs.sum()):,} of them otherwise than the file name does "
-                f"(such as {example}); the list was believed."]  # fmt: skip
-    return [f"{note} and agree with their file names."]
-
-
-def _read_patient_map(path: Path) -> Mapping[str, str]:
-    """Return file name without ending → patient from one of NLM's lists.
-
-    A line is ``patient,['name.png', 'name.png', …],,,``: a Python list spread over the
-    cells of a CSV file without a header, padded with empty cells.
-
-    Raises:
-        ValueError: a line has another form, or the file is no such text.
-    """
-    patients = {}
-    advice = "Fetch the file again, or move it away: the file names give the patients then."
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8 ({error.reason}). {advice}") from error
-    for number, line in enumerate(lines, start=1):
-        patient, _, names = line.partition(",")
-        listed = re.findall(r"'([^']+)'", names)
-        if line.strip() and not (patient and listed):
-            raise ValueError(
-                f"{path}, line {number}: expected «patient,['name.png', …]», found "
-                f"{line[:60]!r}. {advice}"
-            )
-        patients.update({re.sub(r"\.\w+$", "", name): patient.strip() for name in listed})
-    return patients
 
 
 def _choose_images(index: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
@@ -289,32 +263,66 @@ def _choose_images(index: pd.DataFrame, max_images: int, seed: int) -> pd.DataFr
     return index.loc[sorted(chosen)].reset_index(drop=True)
 
 
-def _read_pixels(
-    index: pd.DataFrame, image_size: int, dataset: registry.Dataset
-) -> tuple[pd.DataFrame, list[dict[str, str]], str]:
-    """Return the index without damaged images, those, and the path of the cache."""
-    cache = images.build_cache(list(index["path"]), image_size, name=dataset.name, fit=dataset.fit)
-    read = pd.concat([index, cache.table.set_axis(index.index)], axis="columns")
-    bad = read[read["reason"] != ""]
-    damaged = [
+def _read_files(
+    index: pd.DataFrame,
+    image_size: int | None,
+    dataset: registry.Dataset,
+    left: list[dict[str, str]],
+) -> tuple[pd.DataFrame, dict[str, str | None]]:
+    """Return the index without what cannot be read, and the paths of the caches.
+
+    Masks are read even without an ``image_size``: they are the labels. Both caches hold all
+    files asked for, in the same order, so a row of the index means the same row of both.
+    """
+    caches: dict[str, str | None] = {"cache": None, "mask_cache": None}
+    index = index.assign(reason="")
+    if "mask" in index:
+        masks, caches["mask_cache"] = _read_masks(list(index["mask"]), image_size, dataset)
+        masks = masks.set_axis(index.index)
+        labels = (masks["mask_pixels"] > 0).astype(int)
+        index = index.assign(
+            label=labels,
+            class_name=labels.map(dict(enumerate(dataset.classes))),
+            mask_pixels=masks["mask_pixels"],
+            reason=("its mask: " + masks["reason"]).where(masks["reason"] != "", ""),
+        )
+    if image_size is not None:
+        cache = images.build_cache(
+            list(index["path"]), image_size, name=dataset.name, fit=dataset.fit
+        )
+        caches["cache"] = str(cache.path)
+        pixels = cache.table.set_axis(index.index)
+        reason = pixels["reason"].where(pixels["reason"] != "", index["reason"])
+        measured = pixels.drop(columns="reason")
+        index = pd.concat([index.drop(columns="reason"), measured], axis="columns")
+        index["reason"] = reason
+        if "mask" in index:
+            _compare_sizes(index, masks)
+    bad = index["reason"] != ""
+    left += [
         {"path": path, "reason": reason}
-        for path, reason in zip(bad["path"], bad["reason"], strict=True)
+        for path, reason in zip(index["path"][bad], index["reason"][bad], strict=True)
     ]
-    good = read[read["reason"] == ""].drop(columns="reason").reset_index(drop=True)
-    return good, damaged, str(cache.path)
+    return index[~bad].drop(columns="reason").reset_index(drop=True), caches
 
 
-def _expected(dataset: registry.Dataset) -> str:
-    folders = ", ".join(f"{name}/" for name in dataset.classes)
-    return (
-        f"Expected: a folder with {folders} in it (or up to {_DEPTH} folders above them), each "
-        f"full of images named like {dataset.patient_example}."
+def _read_masks(
+    files: list[str], image_size: int | None, dataset: registry.Dataset
+) -> tuple[pd.DataFrame, str | None]:
+    """Return what is known of each mask, and the path of their cache where there is one."""
+    if image_size is None:
+        return images.measure_masks(files), None
+    name = f"{dataset.name}-masks"
+    cache = images.build_cache(files, image_size, name=name, fit=dataset.fit, kind="mask")
+    return cache.table, str(cache.path)
+
+
+def _compare_sizes(index: pd.DataFrame, masks: pd.DataFrame) -> None:
+    """Note in the column ``reason`` where a mask has another size than its image."""
+    differs = (index["reason"] == "") & (
+        (index["width"] != masks["width"]) | (index["height"] != masks["height"])
     )
-
-
-def _listing(root: Path, most: int = 8) -> str:
-    names = sorted(child.name + ("/" if child.is_dir() else "") for child in root.iterdir())
-    if not names:
-        return "an empty folder"
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    index.loc[differs, "reason"] = [
+        f"its mask has another size: {mask.width}×{mask.height} instead of {row.width}×{row.height}"
+        for mask, row in zip(masks[differs].itertuples(), index[differs].itertuples(), strict=True)
+    ]

@@ -11,7 +11,20 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Literal
+
+# Which folder of an archive is which official part; a dataset may read them otherwise
+# (BreakHis in the plain layout calls its test images "validation").
+PART_NAMES: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
 
 # The parameters that every notebook has, with the same meaning.
 PARAMETERS = (
@@ -42,6 +55,7 @@ class Profile:
         learning_rate: the highest of the schedule.
         max_images: read no more than so many, the same share of every patient's (None: all).
         small_epochs: passes of the small network, where it is not the main one.
+        augment: keyword arguments of ``helpers.augment.Augment``.
         why: one sentence, printed by the notebook.
     """
 
@@ -52,6 +66,7 @@ class Profile:
     learning_rate: float
     max_images: int | None = None
     small_epochs: int | None = None
+    augment: Mapping[str, object] = field(default_factory=dict)
     why: str = ""
 
 
@@ -84,7 +99,8 @@ class Dataset:
         title: for headings.
         task: one sentence: what is decided from what.
         classes: class folders in the order of their labels 0, 1, …
-        positive: the class that sensitivity is about.
+        positive: the class that sensitivity is about; None where more than two classes stand
+            side by side.
         patient_of: from a file name to the patient, or None where the name has none.
         patient_example: how a good file name looks, for error messages.
         same_patient: ids that belong to one patient, as id → the id that stands for both.
@@ -98,6 +114,18 @@ class Dataset:
         defects: what is wrong in the files, with who found it.
         published: figures to compare with.
         profiles: ``sample``, ``best`` and ``source``.
+        describe: from a file's path below ``data_dir`` to columns of the dataset's own (such
+            as ``{"magnification": 200}``), the same columns for every file. None, or a
+            ``ValueError`` whose text is the reason, leaves the file out of the index.
+        part_names: which folder name (lower case) stands for which official part of the
+            archive: ``"train"``, ``"valid"`` or ``"test"``.
+        reader: ``"class_folders"`` (a folder a class; the default) or ``"volumes"`` (a folder a
+            patient, with images and a mask beside each; the class is whether the mask has a
+            pixel set: ``classes`` are then (without, with)).
+        mask_suffix: what a mask's file name has between the image's name and the ending.
+        table: name of a CSV file beside the volumes that lists them, where there is one:
+            compared, not believed.
+        urgent: classes that are one in a second question, such as who needs a doctor soon.
     """
 
     name: str
@@ -105,7 +133,7 @@ class Dataset:
     title: str
     task: str
     classes: tuple[str, ...]
-    positive: str
+    positive: str | None
     patient_of: Callable[[str], str | None]
     patient_example: str
     counts: Mapping[str, int]
@@ -119,6 +147,12 @@ class Dataset:
     fit: str = "pad"
     defects: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
+    describe: Callable[[PurePath], dict[str, object] | None] | None = None
+    part_names: Mapping[str, str] = field(default_factory=lambda: dict(PART_NAMES))
+    reader: Literal["class_folders", "volumes"] = "class_folders"
+    mask_suffix: str = "_mask"
+    table: str = "data_mask.csv"
+    urgent: tuple[str, ...] = ()
 
     @property
     def tutorial(self) -> str:
@@ -127,7 +161,16 @@ class Dataset:
 
     @property
     def positive_label(self) -> int:
-        """The label of the positive class."""
+        """The label of the positive class.
+
+        Raises:
+            ValueError: the dataset has none.
+        """
+        if self.positive is None:
+            raise ValueError(
+                f"The dataset {self.name!r} has {len(self.classes)} classes side by side and no "
+                f"positive one. Ask about each class against the rest."
+            )
         return self.classes.index(self.positive)
 
     def settings(self, profile: str, **given: Any) -> Profile:

@@ -59,7 +59,12 @@ class Leaks:
             for part in self.images
         ]
         lines.append(f"patients in more than one part: {len(self.shared_patients)}")
-        lines.append(f"test images whose patient was seen before: {self.tainted_test:.1%}")
+        seen, patients = self.test_overlap
+        share = seen / patients if patients else 0.0
+        lines.append(
+            f"seen before: {seen} of {patients} test patients ({share * 100:.0f} %), "
+            f"{self.tainted_test * 100:.1f} % of test images"
+        )
         if self.copies is not None:
             lines.append(f"test images that are copies of seen ones: {self.copies}")
         return "\n".join(lines)
@@ -91,6 +96,47 @@ def split_by_patient(index: pd.DataFrame, *, seed: int, fold: int | None = None)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     dealt = _deal(folds, index, _linked_patients(index))
     return _checked(_with_parts(index, dealt, test))
+
+
+def split_official(
+    index: pd.DataFrame, *, seed: int, fold: int | None = None, drop_shared: bool = False
+) -> pd.DataFrame:
+    """Return the index with the archive's own test part, and a validation part worth the name.
+
+    The archive's training and validation parts are merged (an official validation part of
+    16 images can steer nothing), and a fifth of their patients is taken for validation. The
+    test part stays as it is, whoever is in it: ``check_leaks`` counts the patients and
+    pictures that it shares with training.
+
+    Args:
+        index: with ``part``, ``label`` and ``patient`` (and ``content``, to find copies).
+        seed: deals the patients.
+        fold: 0–4: which fifth of the training patients validates; None is the same as 0.
+            The test part is the same in all of them.
+        drop_shared: leave out the training and validation images whose patient, or whose
+            very picture, is in the test part too.
+
+    Returns:
+        A copy with the column ``split``; fewer rows with ``drop_shared``.
+
+    Raises:
+        ValueError: the archive has no parts, a part lacks a class, a class has too few
+            patients to validate, or fold is out of range.
+    """
+    valid = _test_fold(fold)
+    _require_parts(index)
+    split = index.copy()
+    is_test = split["part"] == "test"
+    if drop_shared:
+        split = split[is_test | ~_is_shared(split, is_test)].reset_index(drop=True)
+        is_test = split["part"] == "test"
+    rest = split[~is_test]
+    _require_patients(rest)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    dealt = _deal(folds, rest, _linked_patients(rest))
+    split["split"] = "test"
+    split.loc[~is_test, "split"] = np.where(dealt == valid, "valid", "train")
+    return _checked(split)
 
 
 def split_by_image(index: pd.DataFrame, *, seed: int, fold: int | None = None) -> pd.DataFrame:
@@ -223,6 +269,33 @@ def _with_parts(index: pd.DataFrame, dealt: np.ndarray, test: int) -> pd.DataFra
     split.loc[dealt == (test + 1) % FOLDS, "split"] = "valid"
     split.loc[dealt == test, "split"] = "test"
     return split
+
+
+def _require_parts(index: pd.DataFrame) -> None:
+    """Refuse an index without the archive's own training and test parts."""
+    found = set(index["part"]) if "part" in index else set()
+    if not {"train", "test"} <= found or "" in found:
+        there = ", ".join(sorted(part or "(none)" for part in found)) or "none"
+        raise ValueError(
+            f"These images come without official training and test parts (found: {there}). "
+            f"Give the folder that holds train and test, or use split_by_patient."
+        )
+    classes = index["class_name"].unique()
+    tested = set(index.loc[index["part"] == "test", "class_name"])
+    for class_name in classes:
+        if class_name not in tested:
+            raise ValueError(
+                f"The official test part has no image of the class {class_name!r}. Complete it, "
+                f"or use split_by_patient, which makes a test part of its own."
+            )
+
+
+def _is_shared(index: pd.DataFrame, is_test: pd.Series) -> pd.Series:
+    """Return which images show a patient, or are a picture, of the test part."""
+    shared = index["patient"].isin(index.loc[is_test, "patient"].unique())
+    if "content" in index:
+        shared |= index["content"].isin(index.loc[is_test, "content"].unique())
+    return shared
 
 
 def _require_patients(index: pd.DataFrame) -> None:

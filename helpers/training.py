@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_class_weight
 
 from helpers import backend
+from helpers.images import _explained as explained
 from helpers.loading import Batches
+from helpers.losses import DiceCrossEntropy, DiceScore
 from helpers.paths import atomic_file, data_home
 from helpers.progress import progress
+from helpers.trainee import BestModel, OneLine, moved_with, with_augmentation
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03)  # C of the logistic regression: small is simple
 
@@ -59,82 +63,122 @@ def fit(
     learning_rate: float,
     augment: keras.layers.Layer | None = None,
     schedule: str = "plateau",
+    optimiser: str = "adamw",
     weight_decay: float = 0.0,
     label_smoothing: float = 0.0,
+    class_weight: Mapping[int, float] | None = None,
+    monitor: str = "val_loss",
+    early_stopping: bool = True,
     patience: int | None = None,
+    plateau_patience: int = 3,
+    plateau_factor: float = 0.2,
+    least_rate: float = 0.0,
+    moving_average: float | None = None,
     checkpoint: Path | None = None,
     tensorboard: Path | None = None,
     loss: Any = None,
 ) -> pd.DataFrame:
     """Return the history of training a model, one row an epoch; the best weights stay in it.
 
-    "Best" is the least loss on the validation part. One line an epoch is printed.
+    "Best" is the least loss on the validation part, or what ``monitor`` says. One line an epoch
+    is printed. A model whose output is a map (of ``models.unet``) is trained for segmentation:
+    on ``Batches(…, masks=True)``, with Dice instead of accuracy, and ``augment`` moves each mask
+    with its image.
 
     Args:
-        model: from images 0–255 to probabilities; it is trained in place.
+        model: from images 0–255 to probabilities; it is trained in place, and stays uncompiled,
+            so that a saved file holds the network and nothing of its training.
         train: shuffled batches of the training part.
         valid: batches of the validation part, whose patients are not in ``train``.
         epochs: passes over the training images.
         learning_rate: the highest one.
         augment: a layer applied to training images only; it does not become part of the model.
-        schedule: ``"plateau"`` (divided by 5 when the validation loss stalls for 3 epochs),
-            ``"cosine"`` (a short rise, then down to zero along a cosine) or ``"constant"``.
+        schedule: ``"plateau"`` (multiplied by ``plateau_factor`` when what is monitored stalls for
+            ``plateau_patience`` epochs), ``"cosine"`` (a rise from a twentieth over the first
+            tenth of all steps, then down to zero along a cosine) or ``"constant"``.
+        optimiser: ``"adamw"`` (with gradients clipped to a length of 1) or ``"adam"`` (plain, as
+            the source articles have it).
         weight_decay: of AdamW.
         label_smoothing: share of each target that is spread over all classes.
-        patience: epochs without a better validation loss before training stops early
+        class_weight: how much an image of each label counts in the training loss; the
+            validation loss stays unweighted.
+        monitor: ``"val_loss"``, ``"val_accuracy"``, or for segmentation ``"val_dice"``: which epoch
+            is best, and when the plateau schedule and early stopping act.
+        early_stopping: False trains all epochs; the best weights are kept all the same.
+        patience: epochs without a better one before training stops early
             (None: a third of ``epochs``, at least 3; with the cosine schedule: never).
+        plateau_patience: epochs of stalling after which the plateau schedule lowers the rate.
+        plateau_factor: what it multiplies the rate by then.
+        least_rate: where it ends.
+        moving_average: how much of the average of past weights survives a step, such as 0.99
+            (None: no average). Validated, kept and saved are the averaged weights then, which
+            jump less from epoch to epoch. An epoch should be longer than 1 / (1 − this) steps,
+            or the average still remembers the first weights.
         checkpoint: a ``.keras`` file that always holds the best model so far.
         tensorboard: a folder for TensorBoard's log (``tensorboard --logdir …``).
-        loss: a Keras loss, where cross-entropy is not meant.
+        loss: a Keras loss, where cross-entropy (for segmentation ``losses.DiceCrossEntropy``)
+            is not meant.
 
     Returns:
         Columns ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
-        ``learning_rate``.
+        ``learning_rate``; for segmentation ``dice`` and ``val_dice`` instead of the accuracies.
 
     Raises:
-        ValueError: unknown schedule, or no epoch.
+        ValueError: unknown schedule, optimiser or monitor, no epoch, or settings that
+            contradict one another.
         RuntimeError: the loss became infinite or no number.
         ModuleNotFoundError: a TensorBoard log is wanted and the package is not installed.
     """
+    outlines = len(model.output_shape) == 4
+    score = "dice" if outlines else "accuracy"
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: give 1 or more.")
-    trainee = _with_augmentation(model, augment)
+    if monitor not in ("val_loss", f"val_{score}"):
+        raise ValueError(f"monitor={monitor!r}: choose 'val_loss' or 'val_{score}'.")
+    if outlines and (class_weight is not None or label_smoothing):
+        raise ValueError(
+            "class_weight and label_smoothing are for labels; a segmentation has masks. What a "
+            "missed pixel weighs is set by loss=losses.FocalTversky(alpha=…)."
+        )
+    if class_weight is not None:
+        _check_weights(class_weight, train.labels)
+    rate = _rate(schedule, learning_rate, epochs * train.num_batches)
+    chosen = _optimiser(optimiser, rate, weight_decay, moving_average)
+    metric: Any = score
+    if outlines:
+        loss, metric = loss or DiceCrossEntropy(), DiceScore()
+        if augment is not None:
+            train, valid, loss, metric = moved_with(train, valid, loss)
+    trainee = with_augmentation(model, augment)
     trainee.compile(
-        optimizer=keras.optimizers.AdamW(
-            _rate(schedule, learning_rate, epochs * train.num_batches),
-            weight_decay=weight_decay,
-            clipnorm=1.0,
-        ),
+        optimizer=chosen,
         loss=loss or keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
-        metrics=["accuracy"],
+        metrics=[metric],
         jit_compile=backend.jit_compile(),
     )
-    callbacks: list[keras.callbacks.Callback] = [
-        _OneLine(epochs),
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss",
-            patience=_patience(patience, epochs, schedule),
-            restore_best_weights=True,
-        ),
-    ]
+    watched = {"monitor": monitor, "mode": "min" if monitor == "val_loss" else "max"}
+    callbacks = [OneLine(epochs, score), keras.callbacks.TerminateOnNaN()]
+    if moving_average is not None:
+        # before those that keep weights: at the end of an epoch they find the average in place
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    waits = _patience(patience, epochs, schedule) if early_stopping else epochs
+    callbacks.append(
+        keras.callbacks.EarlyStopping(**watched, patience=waits, restore_best_weights=True)
+    )
     if schedule == "plateau":
-        plateau = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.2, patience=3)
-        callbacks.append(plateau)
+        plateau = {"factor": plateau_factor, "patience": plateau_patience, "min_lr": least_rate}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(**watched, **plateau))
     if checkpoint is not None:
-        callbacks.append(_BestModel(model, checkpoint))
+        callbacks.append(BestModel(model, checkpoint, **watched))
     if tensorboard is not None:
-        if importlib.util.find_spec("tensorboard") is None:
-            raise ModuleNotFoundError(
-                "A TensorBoard log needs the package tensorboard: pip install tensorboard"
-            )
-        callbacks.append(keras.callbacks.TensorBoard(tensorboard))
+        callbacks.append(_tensorboard(tensorboard))
     history = trainee.fit(
         train,
         validation_data=valid,
         epochs=epochs,
         verbose=0,
         callbacks=callbacks,
+        class_weight=None if class_weight is None else dict(class_weight),
         # Batches shuffles from its own seed; Keras would shuffle the batches once more, from
         # Python's global random numbers, and no two runs would be alike
         shuffle=False,
@@ -161,6 +205,9 @@ def extract_features(
 
     Returns:
         float32 (n, channels), in the order of the index.
+
+    Raises:
+        OSError: the disk is full, or the cache's folder cannot be written; says what to do.
     """
     cache = Path(index.attrs["cache"])
     weights = hashlib.blake2b(digest_size=8)
@@ -168,11 +215,14 @@ def extract_features(
         weights.update(array.tobytes())
     weights.update(index["row"].to_numpy().tobytes())
     path = data_home() / "cache" / f"{cache.stem}-{extractor.name}-{weights.hexdigest()}.npy"
-    if not path.is_file():
-        features = predict(extractor, Batches(index, batch_size))
-        with atomic_file(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, features)
-    stored: np.ndarray = np.load(path)
+    stored = _stored_features(path, (len(index), *extractor.output_shape[1:]))
+    if stored is None:
+        stored = predict(extractor, Batches(index, batch_size))
+        try:
+            with atomic_file(path) as temporary, temporary.open("wb") as stream:
+                np.save(stream, stored)
+        except OSError as error:
+            raise explained(error, path.parent, stored.nbytes) from error
     return stored
 
 
@@ -182,23 +232,44 @@ def fit_head(
     valid_features: np.ndarray,
     valid_labels: np.ndarray,
     strengths: Sequence[float] = STRENGTHS,
+    class_weight: Mapping[int, float] | str | None = None,
 ) -> HeadFit:
     """Return a logistic regression on frozen features, its strength chosen on ``valid``.
 
+    With more than two classes it is multinomial: one softmax over all of them.
+
     Args:
         features: (n, channels) of the training part.
-        labels: (n,) int.
+        labels: (n,) int, counted from 0.
         valid_features: of the validation part.
         valid_labels: of the validation part.
         strengths: the values of C to try; the one with the least validation log loss wins.
+        class_weight: how much an image of each label counts, in training and in the validation
+            loss alike; ``"balanced"`` weighs each class by the inverse of its share of the
+            training part (None: each image counts once).
+
+    Raises:
+        ValueError: a class has no image in the training part, so that nothing can be learnt
+            of it, or no weight.
     """
+    labels, valid_labels = np.asarray(labels), np.asarray(valid_labels)
+    missing = set(range(int(max(labels.max(), valid_labels.max())) + 1)) - set(labels.tolist())
+    if missing:
+        raise ValueError(
+            f"No image of label {', '.join(map(str, sorted(missing)))} is in the training part. "
+            f"Split again, with more patients of that class in training."
+        )
+    weights = _class_weights(class_weight, labels)
+    counts = [weights[label] for label in valid_labels.tolist()] if weights else None
     fits, losses = {}, {}
     for strength in strengths:
-        regression = LogisticRegression(C=strength, max_iter=2_000)
+        regression = LogisticRegression(C=strength, max_iter=2_000, class_weight=weights)
         fits[strength] = make_pipeline(StandardScaler(), regression).fit(features, labels)
         probabilities = fits[strength].predict_proba(valid_features)
         losses[strength] = float(
-            log_loss(valid_labels, probabilities, labels=fits[strength].classes_)
+            log_loss(
+                valid_labels, probabilities, labels=fits[strength].classes_, sample_weight=counts
+            )
         )
     best = min(losses, key=lambda strength: losses[strength])
     return HeadFit(fits[best], best, losses)
@@ -240,57 +311,94 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
 def predict(model: keras.Model, batches: Batches) -> np.ndarray:
     """Return a model's output for every image, in the order of the index.
 
+    No more than the result and one batch are in memory at a time.
+
     Args:
         model: any model on images.
         batches: not shuffled.
+
+    Returns:
+        float32 (n, classes); of a model that answers with a map (``models.unet``) float16
+        (n, height, width), exact to 0.0005, which takes half the memory.
 
     Raises:
         ValueError: the batches are shuffled: results would not belong to their rows.
     """
     if batches.shuffle:
         raise ValueError("Predict with Batches(…, shuffle=False): rows and results must match.")
-    numbers = progress(range(batches.num_batches), "predicting")
-    outputs = [model.predict_on_batch(batches[number][0]) for number in numbers]
-    return np.concatenate(outputs).astype(np.float32)
+    outlines = len(model.output_shape) == 4
+    shape = model.output_shape[1:3] if outlines else model.output_shape[1:]
+    found = np.empty((len(batches.rows), *shape), np.float16 if outlines else np.float32)
+    filled = 0
+    for number in progress(range(batches.num_batches), "predicting"):
+        output = model.predict_on_batch(batches[number][0])
+        found[filled : filled + len(output)] = output[..., 0] if outlines else output
+        filled += len(output)
+    return found
 
 
-class _OneLine(keras.callbacks.Callback):
-    """Prints one line an epoch, without times: they would differ in every run."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__()
-        self.epochs = epochs
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Print the epoch's four numbers, and add the learning rate to the history."""
-        found = {} if logs is None else logs
-        # Keras does so for the plateau schedule only
-        found["learning_rate"] = float(self.model.optimizer.learning_rate)
-        print(
-            f"epoch {epoch + 1:2}/{self.epochs}  "
-            f"train: loss {found['loss']:.3f}, accuracy {found['accuracy']:.3f}   "
-            f"validation: loss {found['val_loss']:.3f}, accuracy {found['val_accuracy']:.3f}"
+def _tensorboard(folder: Path) -> keras.callbacks.Callback:
+    """Return the callback that writes TensorBoard's log."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError(
+            "A TensorBoard log needs the package tensorboard: pip install tensorboard"
         )
+    return keras.callbacks.TensorBoard(folder)
 
 
-class _BestModel(keras.callbacks.ModelCheckpoint):
-    """Saves the model itself, not the augmentation that was put in front of it to train."""
+def _optimiser(
+    name: str, rate: Any, weight_decay: float, moving_average: float | None
+) -> keras.optimizers.Optimizer:
+    """Return the optimiser of a name."""
+    if name not in ("adamw", "adam"):
+        raise ValueError(f"optimiser={name!r}: choose 'adamw' or 'adam'.")
+    average: dict[str, Any] = {}
+    if moving_average is not None:
+        if not 0 < moving_average < 1:
+            raise ValueError(
+                f"moving_average={moving_average}: give a share between 0 and 1, such as 0.99."
+            )
+        average = {"use_ema": True, "ema_momentum": moving_average}
+    if name == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=weight_decay, clipnorm=1.0, **average)
+    if weight_decay:
+        raise ValueError(f"weight_decay={weight_decay} goes with optimiser='adamw' only.")
+    return keras.optimizers.Adam(rate, **average)
 
-    def __init__(self, bare: keras.Model, path: Path) -> None:
-        super().__init__(str(path), monitor="val_loss", save_best_only=True)
-        self.bare = bare
 
-    def set_model(self, model: keras.Model) -> None:
-        """Watch the bare model whatever Keras trains."""
-        super().set_model(self.bare)
+def _check_weights(class_weight: Mapping[int, float], labels: np.ndarray) -> None:
+    """Refuse class weights that leave a label out, or that are no weights."""
+    missing = sorted(set(np.unique(labels).tolist()) - set(class_weight))
+    if missing:
+        raise ValueError(
+            f"class_weight has no weight for label {', '.join(map(str, missing))}; "
+            f"it has {', '.join(map(str, sorted(class_weight)))}."
+        )
+    if min(class_weight.values()) < 0 or max(class_weight.values()) == 0:
+        raise ValueError(f"class_weight={dict(class_weight)}: give weights of 0 or more.")
 
 
-def _with_augmentation(model: keras.Model, augment: keras.layers.Layer | None) -> keras.Model:
-    """Return a model that augments its input in training and shares all weights."""
-    if augment is None:
-        return model
-    inputs = keras.Input(model.input_shape[1:], name="pixels")
-    return keras.Model(inputs, model(augment(inputs)), name=f"{model.name}_in_training")
+def _class_weights(
+    class_weight: Mapping[int, float] | str | None, labels: np.ndarray
+) -> dict[int, float] | None:
+    """Return the weight of each label as numbers, None where every image counts once."""
+    if class_weight is None:
+        return None
+    known = np.unique(labels)
+    if isinstance(class_weight, str):
+        weights = compute_class_weight(class_weight, classes=known, y=labels)
+        return dict(zip(known.tolist(), weights.tolist(), strict=True))
+    _check_weights(class_weight, labels)
+    return dict(class_weight)
+
+
+def _stored_features(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return features from the cache; None where there are none, or damaged ones."""
+    try:
+        stored: np.ndarray = np.load(path)
+    except (OSError, ValueError, EOFError):  # missing, cut short, empty
+        return None
+    return stored if stored.shape == shape and stored.dtype == np.float32 else None
 
 
 def _rate(schedule: str, highest: float, steps: int) -> Any:

@@ -68,6 +68,9 @@ def everything(seed: int = 0) -> Augment:
         brightness=20,
         contrast=0.2,
         colour=0.1,
+        crop=0.2,
+        stain=0.1,
+        keep_black=True,
         seed=seed,
     )
 
@@ -181,19 +184,72 @@ def test_shear_is_in_degrees() -> None:
         np.testing.assert_allclose(found[:, row, there], images[:, row, source], atol=0.05)
 
 
-def test_nothing_is_moved_beyond_the_given_amounts() -> None:
-    """A dot at the centre is moved by the shift alone, which is then turned and zoomed."""
+def test_a_shift_is_that_share_of_the_picture_whatever_else_is_done() -> None:
+    """A dot at the centre stays there when it is turned and zoomed: only the shift moves it."""
     image = np.zeros((200, 33, 33, 3), np.float32)
     image[:, 15:18, 15:18] = 255
-    found = augmented(Augment(rotate=180, zoom=0.2, shift=0.1), image)[..., 0]
+    everywhere = {"rotate": 180, "zoom": 0.3, "shear": 10, "flip_left_right": True}
     rows, columns = np.mgrid[:33, :33]
-    moved = np.stack([(found * grid).sum((1, 2)) / found.sum((1, 2)) for grid in (rows, columns)])
-    moved -= 16
-    distance = np.hypot(*moved)
-    furthest = np.hypot(3.3, 3.3) * 1.2  # a tenth of 33 pixels each way, zoomed by 1.2
-    assert distance.max() <= furthest + 0.1
-    assert distance.max() > furthest / 2
-    assert moved.min() < -1 < 1 < moved.max()
+
+    def moved(**amounts: Any) -> np.ndarray:
+        found = augmented(Augment(**amounts), image)[..., 0]
+        places = [(found * grid).sum((1, 2)) / found.sum((1, 2)) for grid in (rows, columns)]
+        return np.stack(places) - 16
+
+    assert np.abs(moved(**everywhere)).max() < 0.1
+    both = np.abs(moved(**everywhere, shift=0.1))
+    assert both.max() <= 3.3 + 0.1  # a tenth of 33 pixels each way
+    assert (both.max(axis=1) > 2.8).all()
+
+
+def test_flips_come_before_the_rotation() -> None:
+    """A dot above and right of the centre: mirrored it lies left of it, then it is turned."""
+    images = np.zeros((40, 65, 65, 3), np.float32)
+    images[:, 11:14, 51:54] = 255
+    layer = Augment(rotate=40, flip_left_right=True)
+    drawn(layer, rotate=float(np.deg2rad(30)))
+    found = augmented(layer, images)[..., 0]
+    rows, columns = np.mgrid[:65, :65]
+    up = 32 - (found * rows).sum((1, 2)) / found.sum((1, 2))
+    right = (found * columns).sum((1, 2)) / found.sum((1, 2)) - 32
+    expected = [(20 + 20j) * np.exp(1j * np.pi / 6), (-20 + 20j) * np.exp(1j * np.pi / 6)]
+    apart = np.abs((right + 1j * up)[:, None] - np.array(expected))
+    assert apart.min(axis=1).max() < 0.2
+    assert set(apart.argmin(axis=1)) == {0, 1}
+
+
+# -- crop ----------------------------------------------------------------------------------
+
+
+def test_a_crop_keeps_a_part_of_the_picture_and_fills_the_frame() -> None:
+    """Of two ramps, the slopes say which share of width and height is kept, the ends where."""
+    size = 65
+    ramp = np.broadcast_to(np.arange(size, dtype=np.float32), (300, size, size))
+    images = np.stack([ramp, ramp.transpose(0, 2, 1), ramp], axis=-1)
+    found = augmented(Augment(crop=0.4), images)
+    wide = (found[:, 32, 40, 0] - found[:, 32, 24, 0]) / 16
+    high = (found[:, 40, 32, 1] - found[:, 24, 32, 1]) / 16
+    area = wide * high
+    assert 0.6 - 1e-3 <= area.min() < 0.65
+    assert 0.95 < area.max() <= 1 + 1e-3
+    assert max(wide.max(), high.max()) <= 1 + 1e-3
+    assert 3 / 4 - 1e-3 <= (wide / high).min() < 0.85
+    assert 1.2 < (wide / high).max() <= 4 / 3 + 1e-3
+    middle = found[:, 32, 32, 0] - 32  # of what is kept, measured from that of the picture
+    assert (np.abs(middle) <= (1 - wide) / 2 * size + 0.01).all()
+    assert middle.min() < -3 < 3 < middle.max()
+    # nothing of what lies outside of the picture is to be seen
+    ones = augmented(Augment(crop=0.4), np.full((50, 16, 16, 3), 200, np.float32))
+    assert ones[:, 1:-1, 1:-1].min() > 199
+
+
+def test_a_mask_is_cropped_with_its_picture() -> None:
+    ramp = np.broadcast_to(np.arange(33, dtype=np.float32)[None, None, :, None], (32, 33, 33, 1))
+    images, masks = augmented(
+        Augment(crop=0.3, rotate=20, fill_mode="nearest"), np.repeat(ramp, 3, axis=3), ramp
+    )
+    inside = (images[..., :1] > 0.5) & (images[..., :1] < 31.5)
+    assert np.abs(images[..., :1] - masks)[inside].max() <= 0.5 + 1e-3
 
 
 def test_a_picture_is_resampled_once() -> None:
@@ -247,7 +303,7 @@ def test_a_mask_stays_on_its_picture_under_any_warp() -> None:
 
 def test_a_mask_is_never_recoloured() -> None:
     masks = (pictures()[..., :1] > 128).astype(np.float32)
-    layer = Augment(brightness=50, contrast=0.5, colour=0.5)
+    layer = Augment(brightness=50, contrast=0.5, colour=0.5, stain=0.5, keep_black=True)
     images, found = augmented(layer, pictures(), masks)
     np.testing.assert_allclose(found, masks, atol=1e-4)
     assert np.abs(images - pictures()).max() > 20
@@ -283,6 +339,54 @@ def test_colour_is_a_factor_for_each_channel() -> None:
     assert 0.9 - 1e-4 <= each.min() < 0.92
     assert 1.08 < each.max() <= 1.1 + 1e-4
     assert np.abs(each[:, 0] - each[:, 1]).max() > 0.05
+
+
+def test_a_stain_multiplies_the_density_of_each_channel() -> None:
+    images = pictures(200)
+    found = augmented(Augment(stain=0.2), images)
+
+    def density(values: np.ndarray) -> np.ndarray:
+        return -np.log((values + 1) / 256)
+
+    thick = images < 250  # of a density that can be divided by
+    factors = np.where(thick, density(found) / np.maximum(density(images), 0.01), np.nan)
+    each = np.nanmedian(factors, axis=(1, 2))
+    # very dark pixels were cut off at black
+    assert np.nanquantile(np.abs(factors - each[:, None, None]), 0.98) < 1e-3
+    assert 0.8 - 1e-4 <= each.min() < 0.83
+    assert 1.17 < each.max() <= 1.2 + 1e-4
+    assert np.abs(each[:, 0] - each[:, 1]).max() > 0.1
+    white = np.full((20, 8, 8, 3), 255, np.float32)
+    np.testing.assert_allclose(augmented(Augment(stain=0.2), white), white, atol=1e-3)
+    assert np.abs(augmented(Augment(colour=0.2), white) - white).max() > 20  # which colour tints
+
+
+RELIT = {"brightness": 60, "contrast": 0.4, "colour": 0.2, "stain": 0.2}
+
+
+def test_black_stays_black_where_asked() -> None:
+    images = np.clip(pictures(50), 60, 190)
+    images[:, :4] = 0
+    images[:, 4:6] = 3  # what a JPEG makes of black
+    lit = augmented(Augment(**RELIT, seed=1), images)
+    kept = augmented(Augment(**RELIT, keep_black=True, seed=1), images)
+    assert lit[:, :4].max() > 20
+    assert not kept[:, :4].any()
+    np.testing.assert_allclose(kept[:, 6:], lit[:, 6:], atol=1e-3)  # the picture changes in full
+    change, full = kept[:, 4:6] - 3, lit[:, 4:6] - 3
+    np.testing.assert_allclose(change, full * 3 / 8, atol=1e-3)
+    # also the black that the warp itself brings in
+    layer = Augment(rotate=45, brightness=60, keep_black=True)
+    drawn(layer, rotate=float(np.deg2rad(45)))
+    moved = augmented(layer, np.clip(pictures(50), 60, 190))
+    assert not moved[:, 0, 0].any()
+    assert moved[:, 8, 8].all()
+
+
+def test_colours_of_a_grey_picture_stay_grey() -> None:
+    grey = np.repeat(pictures(20)[..., :1], 3, axis=3)
+    found = augmented(Augment(rotate=10, brightness=20, contrast=0.2), grey)
+    np.testing.assert_allclose(found, np.repeat(found[..., :1], 3, axis=3), atol=1e-3)
 
 
 def test_colours_stay_between_0_and_255() -> None:
@@ -332,6 +436,20 @@ def test_inside_a_model_that_is_saved_and_loaded(tmp_path: Path) -> None:
     assert model.output_shape == (None, SIZE, SIZE, 3)
 
 
+def test_inside_a_model_with_masks() -> None:
+    inputs, masks = keras.Input((SIZE, SIZE, 3)), keras.Input((SIZE, SIZE, 1))
+    layer = Augment(quarter_turns=True, flip_left_right=True)
+    model = keras.Model([inputs, masks], layer(inputs, masks))
+    assert [output.shape for output in model.outputs] == [
+        (None, SIZE, SIZE, 3),
+        (None, SIZE, SIZE, 1),
+    ]
+    images = pictures()
+    found, moved = (np.asarray(part) for part in model([images, images[..., :1]], training=True))
+    np.testing.assert_allclose(found[..., :1], moved, atol=0.05)
+    assert np.abs(found - images).max() > 50
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -339,6 +457,10 @@ def test_inside_a_model_that_is_saved_and_loaded(tmp_path: Path) -> None:
         ({"zoom": 1.0}, "must be below 1"),
         ({"contrast": 1.5}, "contrast=1.5.*below 1"),
         ({"colour": 1}, "below 1"),
+        ({"stain": 1}, "stain=1.*below 1"),
+        ({"stain": -0.1}, "0 or more"),
+        ({"crop": 1.0}, "crop=1.0.*cut away and must be below 1"),
+        ({"crop": -0.1}, "0 or more"),
         ({"rotate": -5}, "rotate=-5.*0 or more"),
         ({"shift": -0.1}, "0 or more"),
         ({"brightness": -1}, "0 or more"),

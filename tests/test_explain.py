@@ -96,6 +96,37 @@ def test_the_last_map_is_taken_unless_another_is_named() -> None:
     assert np.abs(chosen[2] - chosen[0]).max() > 0.01
 
 
+def test_a_class_may_be_named_or_differ_from_picture_to_picture(
+    known: tuple[keras.Model, np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    model, _, _, images = known
+    each = [grad_cam(model, images, label) for label in (0, 1)]
+    named = grad_cam(model, images, "ill", classes=("healthy", "ill"))
+    np.testing.assert_array_equal(named, each[1])
+    mixed = grad_cam(model, images, np.array([1, 0]))
+    np.testing.assert_allclose(mixed, [each[1][0], each[0][1]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "message"),
+    [
+        ("ill", None, "classes is missing"),
+        ("dead", ("healthy", "ill"), "there are healthy, ill"),
+        (2, None, "0 to 1"),
+        ([0], None, "one for each of the 2 images"),
+    ],
+)
+def test_a_class_that_does_not_exist(
+    known: tuple[keras.Model, np.ndarray, np.ndarray, np.ndarray],
+    label: int | str | list[int],
+    classes: tuple[str, ...] | None,
+    message: str,
+) -> None:
+    model, _, _, images = known
+    with pytest.raises(ValueError, match=message):
+        grad_cam(model, images, label, classes=classes)
+
+
 def test_models_that_have_no_map_or_no_logits() -> None:
     inputs = keras.Input((6, 6, 3), name="pixels")
     maps = layers.Conv2D(2, 1, name="features")(inputs)
@@ -129,3 +160,26 @@ def test_errors_of_equal_confidence_keep_their_order() -> None:
 
 def test_no_errors() -> None:
     assert most_confident_errors(np.array([0, 1]), np.array([0.1, 0.9]), most=3).tolist() == []
+
+
+def test_errors_of_four_classes_by_the_probability_of_the_wrong_one() -> None:
+    truth = np.array([0, 1, 2, 3, 3])
+    scores = np.array(
+        [
+            [0.9, 0.1, 0.0, 0.0],  # right
+            [0.4, 0.3, 0.2, 0.1],  # wrong, 0.4
+            [0.0, 0.0, 0.3, 0.7],  # wrong, 0.7
+            [0.1, 0.1, 0.1, 0.7],  # right
+            [0.0, 0.6, 0.0, 0.4],  # wrong, 0.6
+        ]
+    )
+    assert most_confident_errors(truth, scores, most=9).tolist() == [2, 4, 1]
+    assert most_confident_errors(truth, scores, most=1).tolist() == [2]
+
+
+def test_two_classes_as_two_columns_are_the_same() -> None:
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(0, 2, 50), rng.random(50)
+    columns = np.column_stack([1 - scores, scores])
+    as_columns = most_confident_errors(truth, columns, 50)
+    assert as_columns.tolist() == most_confident_errors(truth, scores, 50).tolist()

@@ -18,7 +18,13 @@ import pytest
 from PIL import Image
 
 from helpers import images
-from helpers.images import UnreadableImageError, build_cache, read_image
+from helpers.images import (
+    UnreadableImageError,
+    build_cache,
+    measure_masks,
+    read_image,
+    read_mask,
+)
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 40), (20, 40, 210)
 
@@ -479,6 +485,22 @@ def test_too_little_space_is_noticed_before_anything_is_written(
     assert len(build_cache(files, 16).table) == 5
 
 
+def test_a_quota_that_is_used_up_is_a_full_disk(
+    files: list[str],
+    data_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def used_up(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("helpers.paths.tempfile.mkstemp", used_up)
+    with pytest.raises(OSError, match="your disk quota is used up") as caught:
+        build_cache(files, 16)
+    assert caught.value.errno == errno.EDQUOT
+    assert "Make room, or set the environment variable TUTORIALS_DATA" in str(caught.value)
+    assert leftovers(data_home) == []
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_disk_that_fills_up_while_the_cache_is_written(
     files: list[str],
@@ -596,3 +618,90 @@ def test_few_images_are_in_memory_while_the_cache_is_written(
     np.testing.assert_array_equal(cache.open()[:, 0, 0, 0], range(many))
     assert count["decoded"] == many
     assert count["most"] <= block + 1
+
+
+# -- masks ---------------------------------------------------------------------------------
+
+
+def mask_of(*spots: tuple[int, int, int, int], size: int = 64) -> np.ndarray:
+    """Return a mask with rectangles (top, left, height, width) set to 255."""
+    mask = np.zeros((size, size), np.uint8)
+    for top, left, height, width in spots:
+        mask[top : top + height, left : left + width] = 255
+    return mask
+
+
+@pytest.mark.parametrize("mode", [None, "1", "RGB", "P", "RGBA"])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_mask_in_any_mode(tmp_path: Path, mode: str | None, suffix: str) -> None:
+    mask = mask_of((3, 5, 9, 7))
+    found = read_mask(save(tmp_path / f"a{suffix}", mask, mode), 64)
+    assert found.dtype == np.uint8
+    assert found.shape == (64, 64, 1)
+    np.testing.assert_array_equal(found[..., 0], mask > 0)
+
+
+def test_a_mask_of_sixteen_bits(tmp_path: Path) -> None:
+    mask = mask_of((3, 5, 9, 7)).astype(np.uint16) * 257
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", mask), 64)[..., 0], mask > 0)
+
+
+def test_a_pixel_is_set_where_half_of_its_area_is(tmp_path: Path) -> None:
+    # at a quarter of the size a pixel stands for 4 × 4: one with 8 of them set, one with 7
+    mask = mask_of((8, 8, 2, 4), (32, 32, 1, 4), (33, 32, 1, 3))
+    found = read_mask(save(tmp_path / "a.png", mask), 16)[..., 0]
+    assert np.argwhere(found).tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "squash"])
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (70, 70), (20, 30)])
+def test_a_mask_moves_as_its_image_does(tmp_path: Path, fit: str, height: int, width: int) -> None:
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height // 2, width // 3 : width * 2 // 3] = 255
+    image = read_image(save(tmp_path / "a.png", np.dstack([mask] * 3)), 32, fit)[..., 0] > 127
+    found = read_mask(save(tmp_path / "b.png", mask), 32, fit)[..., 0] > 0
+    assert (image ^ found).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0, 100, 255], "a mask of 3 values (0, 100, 255), where 0 and 255 are meant"),
+        ([7, 255], "a mask of 2 values (7, 255), where 0 and 255 are meant"),
+        ([255], "a mask of which every pixel is set (to 255)"),
+    ],
+)
+def test_what_is_no_mask(tmp_path: Path, values: list[int], words: str) -> None:
+    path = save(tmp_path / "a.png", np.resize(np.array(values, np.uint8), (16, 16)))
+    with pytest.raises(UnreadableImageError) as caught:
+        read_mask(path, 16)
+    assert str(caught.value) == words
+
+
+@pytest.mark.usefixtures("data_home")
+def test_masks_have_a_cache_of_their_own(tmp_path: Path) -> None:
+    spots = [(0, 0, 0, 0), (0, 0, 32, 64), (10, 10, 1, 1)]
+    paths = [str(save(tmp_path / f"{n}.tif", mask_of(spot))) for n, spot in enumerate(spots)]
+    (tmp_path / "empty.tif").touch()
+    paths.append(str(tmp_path / "empty.tif"))
+    cache = build_cache(paths, 32, kind="mask")
+    assert cache.path != build_cache(paths, 32).path
+    masks = cache.open()
+    assert masks.shape == (4, 32, 32, 1)
+    assert masks.dtype == np.uint8
+    assert masks.max() == 1
+    assert list(cache.table["mask_pixels"]) == [0, 32 * 64, 1, 0]
+    assert list(cache.table["width"]) == [64, 64, 64, 0]
+    assert list(cache.table["reason"] == "") == [True, True, True, False]
+    # the one pixel has vanished at half the size, but it is counted
+    assert masks.sum(axis=(1, 2, 3)).tolist() == [0, 16 * 32, 0, 0]
+    bare = measure_masks(paths)
+    assert list(bare["mask_pixels"]) == list(cache.table["mask_pixels"])
+    assert list(bare["reason"]) == list(cache.table["reason"])
+
+
+def test_a_jpeg_mask_that_is_not_clean_is_refused_with_the_reason(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = np.where(rng.random((64, 64)) < 0.5, 255, 0).astype(np.uint8)
+    with pytest.raises(UnreadableImageError, match=r"a mask of .* values"):
+        read_mask(save(tmp_path / "a.jpg", noisy, quality=50), 64)

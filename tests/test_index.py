@@ -27,6 +27,7 @@ from helpers import index as index_module
 from helpers import registry, samples
 from helpers.index import left_out, load_index, open_pixels, some
 from helpers.samples import malaria as malaria_sample
+from helpers.splits import require_clean, split_by_patient, split_official
 
 pytestmark = pytest.mark.usefixtures("data_home")
 
@@ -59,7 +60,7 @@ def reasons(index: pd.DataFrame) -> dict[str, str]:
 
 def test_one_row_an_image(data: Path) -> None:
     index = load_index("malaria", data)
-    assert list(index.columns) == ["path", "label", "class_name", "patient", "split"]
+    assert list(index.columns) == ["path", "label", "class_name", "patient", "split", "part"]
     assert len(index) == 36
     for row in index.itertuples():
         path = Path(str(row.path))
@@ -328,6 +329,30 @@ def test_patient_lists_that_differ_are_believed(data: Path, place: str) -> None:
     assert "the list was believed" in note
 
 
+def test_a_list_may_name_the_patient_of_a_file_whose_name_gives_none(data: Path) -> None:
+    folder = cells(data, "Uninfected")
+    for name in ("cell_80.png", "cell_81.png"):
+        Image.new("RGB", (40, 40)).save(folder / name)
+    write_maps(data, rename={"cell_80": "C3P3thinF", "cell_81": "C8P8thinF"})
+    index = load_index("malaria", data, image_size=SIZE)
+    assert len(index) == 38
+    assert reasons(index) == {}
+    owners = {Path(path).name: patient for path, patient in zip(
+        index["path"], index["patient"], strict=True)}  # fmt: skip
+    assert owners["cell_80.png"] == "C3P3thinF"
+    assert owners["cell_81.png"] == "C8P8thinF"
+    (note,) = index.attrs["notes"]
+    assert "name 38 of the 38 images, 2 of them without a patient in the file name and" in note
+
+
+def test_a_file_that_neither_name_nor_list_knows_is_left_out(data: Path) -> None:
+    write_maps(data)
+    Image.new("RGB", (40, 40)).save(cells(data, "Uninfected") / "cell_80.png")
+    index = load_index("malaria", data)
+    assert len(index) == 36
+    assert reasons(index)["cell_80.png"].startswith("the name gives no patient")
+
+
 def test_a_list_that_names_a_part_changes_only_that(data: Path) -> None:
     stem = name_of("C1P1thinF", 1)[:-4]
     path = data / "patientid_cellmapping_parasitized.csv"
@@ -523,6 +548,32 @@ def test_the_real_cells(realdata: Path) -> None:
     (note,) = index.attrs["notes"]
     assert f"they name {len(files):,} of the {len(files):,} images" in note
     assert "agree with their file names" in note
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "folder", "pattern"),
+    [
+        ("breast_cancer", "breakhis", "*.jpg"),
+        ("brain_mri", "lgg", "*_mask.tif"),
+        ("oct", "oct", "*.jpeg"),
+        ("pneumonia", "chest_xray_224", "*.jpeg"),
+    ],
+)
+def test_the_other_real_sets(realdata: Path, name: str, folder: str, pattern: str) -> None:
+    root = realdata / folder
+    if name not in registry.names() or not root.is_dir():
+        pytest.skip(f"no real images in {root}, or no tutorial {name}")
+    index = load_index(name, root)
+    assert index.attrs["left_out"] == []
+    assert len(index) == len([path for path in root.rglob(pattern) if path.is_file()])
+    assert index["patient"].notna().all()
+    assert require_clean(split_by_patient(index, seed=0)).clean
+    if name == "pneumonia":
+        split = split_official(index, seed=0)
+        assert dict(index["part"].value_counts())["valid"] == 16
+        assert (split["split"] == "valid").sum() > 900
+        assert require_clean(split_official(index, seed=0, drop_shared=True)).clean
 
 
 def test_cell_draws_what_the_other_tests_rely_on() -> None:

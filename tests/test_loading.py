@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_images import SIZE, small_index
+from tiny_images import SIZE, STAND_INS, draw_volumes, small_index
 
-from helpers.index import open_pixels
-from helpers.loading import Batches, all_pixels
+from helpers import registry
+from helpers.index import load_index, open_masks, open_pixels
+from helpers.loading import Batches, all_masks, all_pixels
 
 Index = pd.DataFrame
 
@@ -144,3 +147,114 @@ def test_nothing_to_show_is_refused(tiny_index: Index) -> None:
     bare.attrs = {}
     with pytest.raises(ValueError, match="image_size"):
         Batches(bare)
+
+
+# -- masks, and how often a class is shown -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Return the index of 24 slices of six volumes, half of them with tumour."""
+    root = tmp_path_factory.mktemp("brains")
+    draw_volumes(root / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUTORIALS_DATA", str(root / "home"))
+        patch.setattr(registry, "get", STAND_INS.__getitem__)
+        return load_index("brain_mri", root / "data", image_size=SIZE)
+
+
+def test_masks_belong_to_their_images(brains: Index) -> None:
+    part = brains.iloc[[20, 3, 5, 11]]
+    batches = Batches(part, batch_size=3, masks=True)
+    images, masks = batches[0]
+    assert images.shape == (3, SIZE, SIZE, 3)
+    assert masks.shape == (3, SIZE, SIZE, 1)
+    assert masks.dtype == np.float32
+    assert set(np.unique(masks)) == {0.0, 1.0}
+    np.testing.assert_array_equal(images, all_pixels(part.iloc[:3]))
+    np.testing.assert_array_equal(masks, all_masks(part.iloc[:3]))
+    np.testing.assert_array_equal(masks.any(axis=(1, 2, 3)), part["label"].iloc[:3] == 1)
+    assert isinstance(batches.masks, np.memmap)
+    np.testing.assert_array_equal(all_masks(part), open_masks(brains)[part["row"]])
+
+
+def test_masks_where_there_are_none(tiny_index: Index) -> None:
+    with pytest.raises(ValueError, match="This index has no masks"):
+        Batches(tiny_index, masks=True)
+
+
+def epochs_of(batches: Batches, number: int) -> list[list[int]]:
+    """Return the positions that each of so many epochs shows."""
+    found = []
+    for _ in range(number):
+        found.append(batches.order.tolist())
+        batches.on_epoch_end()
+    return found
+
+
+def test_balanced_classes_come_equally_often(tiny_index: Index) -> None:
+    ill, well = (tiny_index[tiny_index["label"] == label] for label in (1, 0))
+    part = pd.concat([well, ill.iloc[:3]])
+    part.attrs = tiny_index.attrs
+    batches = Batches(part, batch_size=8, shuffle=True, seed=2, balance=True)
+    labels = np.concatenate([batches[n][1].argmax(axis=1) for n in range(batches.num_batches)])
+    assert np.bincount(labels).tolist() == [11, 10]  # 21 images an epoch, as there are
+    times = np.zeros(21, int)
+    for order in epochs_of(batches, 18):
+        assert len(order) == 21
+        np.add.at(times, order, 1)
+    # in 18 epochs 198 showings of 18 healthy cells and 180 of 3 infected ones
+    assert times[:18].tolist() == [11] * 18
+    assert times[18:].tolist() == [60] * 3
+
+
+def test_so_many_images_an_epoch_and_all_of_them_in_time(tiny_index: Index) -> None:
+    batches = Batches(tiny_index, batch_size=5, shuffle=True, seed=1, per_epoch=12)
+    assert batches.num_batches == 3
+    first = epochs_of(batches, 3)
+    assert sorted(np.concatenate(first)) == list(range(36))  # three epochs of 12 show all 36 once
+    many = Batches(tiny_index, shuffle=True, seed=1, per_epoch=50)
+    assert np.bincount(epochs_of(many, 1)[0]).max() == 2
+
+
+def test_all_of_one_class_and_some_of_the_other(brains: Index) -> None:
+    """All slices with tumour and half of the others: how a segmentation is trained."""
+    batches = Batches(brains, shuffle=True, masks=True, seed=0, per_epoch={0: 6})
+    label = brains["label"].to_numpy()
+    first, second = epochs_of(batches, 2)
+    for order in (first, second):
+        assert len(order) == 18
+        assert sorted(n for n in order if label[n] == 1) == np.flatnonzero(label == 1).tolist()
+    others = [n for order in (first, second) for n in order if label[n] == 0]
+    assert sorted(others) == np.flatnonzero(label == 0).tolist()
+    assert label[first].tolist() != sorted(label[first])  # mixed, not one class after the other
+    none = Batches(brains, shuffle=True, per_epoch={0: 0})
+    assert set(label[none.order]) == {1}
+
+
+def test_balanced_and_fewer_are_a_matter_of_the_seed(tiny_index: Index) -> None:
+    def orders(seed: int) -> list[list[int]]:
+        batches = Batches(tiny_index, shuffle=True, seed=seed, balance=True, per_epoch=10)
+        return epochs_of(batches, 4)
+
+    assert orders(3) == orders(3)
+    assert orders(3) != orders(4)
+    assert all(len(order) == 10 for order in orders(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"balance": True}, "shuffle=True"),
+        ({"per_epoch": 5}, "shuffle=True"),
+        ({"per_epoch": 0, "shuffle": True}, "per_epoch=0: give 1 or more"),
+        ({"per_epoch": 1, "shuffle": True, "balance": True}, "less than one image of each class"),
+        ({"per_epoch": {7: 1}, "shuffle": True}, "the label 7, of which there is no image here"),
+        ({"per_epoch": {0: -1}, "shuffle": True}, "give 0 or more"),
+        ({"per_epoch": {0: 0, 1: 0}, "shuffle": True}, "no image at all"),
+        ({"per_epoch": {0: 1}, "shuffle": True, "balance": True}, "or balance; not both"),
+    ],
+)
+def test_choices_that_make_no_sense(tiny_index: Index, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Batches(tiny_index, **options)

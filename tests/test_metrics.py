@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -327,3 +328,429 @@ def test_what_cannot_be_evaluated_is_refused(
 def test_one_row_a_patient_of_one_class() -> None:
     table = metrics.per_patient(np.array([1, 1]), np.array([0.9, 0.1]), np.array(["a", "b"]))
     assert list(table["patient"]) == ["b", "a"]
+
+
+# -- on request ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_figures_on_request_agree_with_scikit_learn(threshold: float) -> None:
+    names = ["f1", "kappa", "balanced_accuracy"]
+    for seed in range(5):
+        truth, scores, owners = scored(seed)
+        found = metrics.evaluate(truth, scores, owners, figures=names, threshold=threshold)
+        called = scores >= threshold
+        assert list(found) == names
+        assert found["f1"].value == pytest.approx(reference.f1_score(truth, called))
+        assert found["kappa"].value == pytest.approx(reference.cohen_kappa_score(truth, called))
+        assert found["balanced_accuracy"].value == pytest.approx(
+            reference.balanced_accuracy_score(truth, called)
+        )
+
+
+def test_an_unknown_figure_is_told_which_there_are() -> None:
+    with pytest.raises(ValueError, match="no figure 'acuracy' here; there are accuracy, sens"):
+        metrics.evaluate(*scored(0), figures=["acuracy"])
+    part = many_classes(0)
+    with pytest.raises(ValueError, match="no figure 'auc' here; there are accuracy, macro_recall"):
+        metrics.difference(part, part, figure="auc", classes=FOUR)
+
+
+def test_calibration_error_by_chance_is_what_perfect_models_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over many sets the excess is about 0 where the scores are right, and large where not."""
+    monkeypatch.setattr(metrics, "RESAMPLES", 300)
+    names = ["calibration_error", "calibration_error_by_chance", "excess_calibration_error"]
+    rng = np.random.default_rng(0)
+    right, wrong = [], []
+    for number in range(25):
+        scores = rng.random(200)
+        truth = (rng.random(200) < scores).astype(int)
+        found = metrics.evaluate(truth, scores, np.arange(200), figures=names, seed=number)
+        right.append([found[name].value for name in names])
+        assert found[names[2]].value == pytest.approx(right[-1][0] - right[-1][1])
+        assert found[names[1]].low < found[names[1]].value < found[names[1]].high
+        sure = np.where(scores >= 0.5, 0.97, 0.03)  # far too sure of itself
+        found = metrics.evaluate(truth, sure, np.arange(200), figures=names, seed=number)
+        wrong.append([found[name].value for name in names])
+        assert found[names[2]].low > 0.05
+    raw, chance, excess = np.mean(right, axis=0)
+    assert 0.05 < raw < 0.08  # though nothing is wrong
+    assert raw == pytest.approx(chance, abs=0.01)
+    assert abs(excess) < 0.01
+    assert np.mean(wrong, axis=0)[2] > 0.15
+
+
+@pytest.mark.usefixtures("quick")
+def test_scores_of_0_and_1_have_no_calibration_error_by_chance() -> None:
+    found = metrics.evaluate(
+        [0, 1, 1, 0], [0.0, 1.0, 0.0, 0.0], list("aabb"), figures=["calibration_error_by_chance"]
+    )
+    assert found["calibration_error_by_chance"] == Estimate(0.0, 0.0, 0.0, 2)
+
+
+# -- more than two classes -----------------------------------------------------------------
+
+FOUR = ["CNV", "DME", "DRUSEN", "NORMAL"]
+
+
+def many_classes(
+    seed: int, patients: int = 60, each: int = 5
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return class numbers of uneven frequency, rounded scores (n, 4) with ties, and patients."""
+    rng = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(patients), each)
+    truth = rng.choice(4, len(owners), p=[0.4, 0.12, 0.1, 0.38])
+    logits = rng.normal(0, 1, (len(owners), 4))
+    logits[np.arange(len(owners)), truth] += 1.5
+    # in 64ths, so that rows add up to exactly 1 and there are ties
+    scores = np.floor(64 * np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    scores[:, 3] = 64 - scores[:, :3].sum(axis=1)
+    return truth, scores / 64, owners
+
+
+@pytest.mark.usefixtures("quick")
+def test_values_of_four_classes_agree_with_scikit_learn() -> None:
+    for seed in range(5):
+        truth, scores, owners = many_classes(seed)
+        found = metrics.evaluate(truth, scores, owners, classes=FOUR)
+        called = scores.argmax(axis=1)
+        recalls = reference.recall_score(truth, called, average=None)
+        expected = {
+            "accuracy": reference.accuracy_score(truth, called),
+            "macro_recall": reference.balanced_accuracy_score(truth, called),
+            **{f"recall_{name}": recalls[k] for k, name in enumerate(FOUR)},
+            "macro_auc": reference.roc_auc_score(truth, scores, multi_class="ovr"),
+            "kappa": reference.cohen_kappa_score(truth, called),
+        }
+        assert list(found) == list(expected)
+        assert {name: found[name].value for name in found} == pytest.approx(expected, abs=1e-12)
+        for estimate in found.values():
+            assert estimate.low <= estimate.value <= estimate.high
+            assert (estimate.n, estimate.unit) == (60, "patients")
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_resample_of_four_classes_is_what_scikit_learn_makes_of_it() -> None:
+    truth, scores, owners = many_classes(1, patients=25)
+    draws = metrics._draws(owners, seed=0)
+    data = metrics._Data.of(truth, scores, owners, FOUR)
+    found = {name: data.figure(name)(truth, scores, 0.5, draws)[1] for name in data.usual}
+    complete = 0
+    for number in range(20):
+        rows = np.repeat(np.arange(len(truth)), draws.counts[number][owners].astype(int))
+        drawn, called = truth[rows], scores[rows].argmax(axis=1)
+        assert found["kappa"][number] == pytest.approx(reference.cohen_kappa_score(drawn, called))
+        if len(np.unique(drawn)) == 4:
+            complete += 1
+            expected = reference.roc_auc_score(drawn, scores[rows], multi_class="ovr")
+            assert found["macro_auc"][number] == pytest.approx(expected, abs=1e-12)
+    assert complete
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_resample_without_a_class_is_left_out_of_what_needs_it() -> None:
+    """One patient alone has a drusen: a third of the resamples lack the class."""
+    truth = np.array([0, 1, 3, 0, 1, 3, 0, 1, 3, 2])
+    owners = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 3])
+    draws = metrics._draws(owners, seed=0)
+    data = metrics._Data.of(truth, np.eye(4)[truth], owners, FOUR)
+    lacking = draws.counts[:, 3] == 0
+    assert 0.2 < lacking.mean() < 0.5
+    for name in ("recall_DRUSEN", "macro_recall", "macro_auc"):
+        drawn = data.figure(name)(truth, data.scores, 0.5, draws)[1]
+        assert np.isnan(drawn[lacking]).all()
+        assert np.isfinite(drawn).any()
+    assert np.isfinite(data.figure("accuracy")(truth, data.scores, 0.5, draws)[1]).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = metrics.evaluate(truth, np.eye(4)[truth], owners, classes=FOUR)
+    assert found["macro_recall"] == Estimate(1.0, 1.0, 1.0, 4)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_difference_of_four_classes_is_paired() -> None:
+    truth, scores, owners = many_classes(0)
+    better = 0.5 * scores + 0.5 * np.eye(4)[truth]
+    first, second = (truth, better, owners), (truth, scores, owners)
+    gap = metrics.difference(first, second, "macro_recall", classes=FOUR)
+    one, two = (metrics.evaluate(*part, classes=FOUR)["macro_recall"] for part in (first, second))
+    assert gap.value == pytest.approx(one.value - two.value)
+    assert gap.low > 0
+    same = metrics.difference(first, first, "recall_DME", classes=FOUR)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": np.full((4, 3), 1 / 3)}, r"\(n, 4\), one column for each of CNV, DME"),
+        ({"scores": np.full(4, 0.5)}, "Leave classes out"),
+        ({"scores": np.full((4, 4), 0.5)}, "adding up to 1"),
+        ({"scores": np.eye(4) * np.nan}, "adding up to 1"),
+        ({"truth": [0, 1, 2, 4]}, "class numbers 0 to 3"),
+        ({"truth": [0, 1, 1, 3]}, "No image is truly DRUSEN"),
+        ({"truth": [0, 1, 2]}, "truth has 3, scores has 4"),
+    ],
+)
+def test_what_cannot_be_evaluated_as_four_classes(change: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"truth": [0, 1, 2, 3], "scores": np.eye(4), "patients": list("abcd")}
+    with pytest.raises(ValueError, match=message):
+        metrics.evaluate(**(given | change), classes=FOUR)
+
+
+def test_cross_entropy_of_four_classes() -> None:
+    truth, scores, _ = many_classes(0)
+    scores = (scores + 0.01) / (scores + 0.01).sum(axis=1, keepdims=True)
+    expected = -np.log(scores[np.arange(len(truth)), truth]).mean()
+    assert metrics.cross_entropy(truth, scores.astype(np.float32)) == pytest.approx(expected, 1e-5)
+    only = metrics.cross_entropy(np.array([0]), np.array([[0.5, 0.2, 0.2, 0.1]]))
+    assert only == pytest.approx(np.log(2))
+
+
+def test_a_report_of_each_class() -> None:
+    truth, called = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 1])
+    report = metrics.classification_report(truth, called, FOUR)
+    assert list(report.index) == [*FOUR, "macro average", "weighted average"]
+    assert list(report.columns) == ["precision", "recall", "f1", "images"]
+    assert report["images"].tolist() == [3, 2, 1, 0, 6, 6]
+    assert report.loc["CNV", ["precision", "recall", "f1"]].tolist() == pytest.approx([2 / 3] * 3)
+    assert report.loc["DME", "precision"] == pytest.approx(1 / 3)
+    assert np.isnan(report.loc["DRUSEN", "precision"])  # never called
+    assert report.loc["DRUSEN", "recall"] == 0
+    assert np.isnan(report.loc["NORMAL", "recall"])  # does not occur
+    assert report.loc["macro average", "recall"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    with pytest.raises(ValueError, match="class numbers 0 to 1"):
+        metrics.classification_report([0, 2], [0, 1], ["a", "b"])
+    with pytest.raises(ValueError, match="same length"):
+        metrics.classification_report([0, 1], [0], ["a", "b"])
+
+
+def test_four_classes_become_two() -> None:
+    scores = np.array([[0.1, 0.2, 0.3, 0.4], [0.6, 0.4, 0.0, 0.0]])
+    np.testing.assert_allclose(metrics.collapse(scores, FOUR, ("CNV", "DME")), [0.3, 1.0])
+    with pytest.raises(ValueError, match="must be some of"):
+        metrics.collapse(scores, FOUR, ("AMD",))
+    with pytest.raises(ValueError, match="one column a class"):
+        metrics.collapse(scores[:, :3], FOUR, ("CNV",))
+
+
+# -- by patient ----------------------------------------------------------------------------
+
+
+def test_patient_recognition_rate_by_hand() -> None:
+    truth = np.array([1, 1, 1, 1, 0, 0])
+    called = np.array([1, 1, 1, 0, 0, 1])
+    owners = np.array(list("aaaabb"))
+    found = metrics.patient_recognition_rate(truth, called, owners)
+    assert found.value == pytest.approx((0.75 + 0.5) / 2)  # accuracy is 4 of 6
+    assert (found.low, found.high, found.n) == (0.5, 0.75, 2)
+
+
+def test_one_decision_a_patient() -> None:
+    truth = np.array([1, 1, 1, 0, 0, 1])
+    scores = np.array([0.9, 0.4, 0.4, 0.2, 0.9, 0.1])
+    owners = np.array(list("aaabbc"))
+    table, right = metrics.decide_by_patient(truth, scores, owners)
+    assert table["patient"].tolist() == ["a", "b", "c"]
+    assert table["images"].tolist() == [3, 2, 1]
+    assert table["truth"].tolist() == [1, 0, 1]
+    np.testing.assert_allclose(table["mean_score"], [17 / 30, 0.55, 0.1])
+    assert table["called"].tolist() == [1, 1, 0]
+    assert right.value == pytest.approx(1 / 3)
+    _, stricter = metrics.decide_by_patient(truth, scores, owners, threshold=0.56)
+    assert stricter.value == pytest.approx(2 / 3)
+    goes_on = metrics.auc(table["truth"], table["mean_score"], table["patient"])
+    assert goes_on.value == 0.5
+
+
+def test_one_decision_a_patient_of_many_classes() -> None:
+    scores = np.array([[0.6, 0.3, 0.1, 0.0], [0.0, 0.5, 0.5, 0.0], [0.0, 0.1, 0.1, 0.8]])
+    table, right = metrics.decide_by_patient([1, 1, 3], scores, ["a", "a", "b"])
+    assert table["called"].tolist() == [1, 3]  # mean 0.3, 0.4, 0.3, 0
+    np.testing.assert_allclose(table["mean_score"], [0.4, 0.8])
+    assert right == Estimate(1.0, 1.0, 1.0, 2)
+
+
+def test_a_patient_of_two_classes_has_no_one_answer() -> None:
+    with pytest.raises(ValueError, match=r"1 patients have images of two classes \(b\)"):
+        metrics.decide_by_patient([0, 0, 1], [0.1, 0.1, 0.9], ["a", "b", "b"])
+
+
+# -- thresholds and priors -----------------------------------------------------------------
+
+
+def test_thresholds_are_the_best_of_all() -> None:
+    for seed in range(10):
+        truth, scores, _ = scored(seed)
+        every = np.unique(np.r_[scores, scores - 0.01, 0.0].clip(0, 1))
+        tables = [scores >= level for level in every]
+        for goal, score in (
+            ("youden", reference.balanced_accuracy_score),
+            ("accuracy", reference.accuracy_score),
+        ):
+            chosen = metrics.choose_threshold(truth, scores, goal)
+            best = max(score(truth, called) for called in tables)
+            assert score(truth, scores >= chosen) == pytest.approx(best)
+
+
+def test_a_threshold_for_a_sensitivity_keeps_the_best_specificity() -> None:
+    truth = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    scores = np.array([0.1, 0.2, 0.4, 0.7, 0.3, 0.6, 0.8, 0.9])
+    # three of four positives from 0.6 on; half-way down to the next score, 0.4
+    assert metrics.choose_threshold(truth, scores, ("sensitivity", 0.75)) == pytest.approx(0.5)
+    assert metrics.choose_threshold(truth, scores, ("sensitivity", 0.95)) == pytest.approx(0.25)
+    assert metrics.choose_threshold(truth, scores, ("sensitivity", 1.0)) == pytest.approx(0.25)
+    assert metrics.choose_threshold(truth, scores, ("specificity", 1.0)) == pytest.approx(0.75)
+    # asked for less than is to be had for nothing: more is taken
+    assert metrics.choose_threshold(truth, scores, ("specificity", 0.5)) == pytest.approx(0.25)
+
+
+def test_among_equal_thresholds_the_one_in_the_middle_is_taken() -> None:
+    truth, scores = np.array([0, 0, 1, 1]), np.array([0.0, 0.1, 0.7, 1.0])
+    assert metrics.choose_threshold(truth, scores) == pytest.approx(0.4)
+    same = metrics.choose_threshold(np.array([0, 1]), np.array([0.5, 0.5]))
+    assert 0 <= same <= 1
+
+
+@pytest.mark.parametrize("goal", ["best", ("recall", 0.9), ("sensitivity", 95), ("sensitivity",)])
+def test_a_goal_that_does_not_exist(goal: Any) -> None:
+    with pytest.raises(ValueError, match='choose "youden"'):
+        metrics.choose_threshold([0, 1], [0.2, 0.8], goal)
+
+
+def test_a_shifted_prior_by_hand() -> None:
+    # odds 1 : 1 in training, 1 : 9 in use: a score of 0.5 becomes 0.1
+    found = metrics.shift_prior([0.5, 0.9, 0.0, 1.0], 0.5, 0.1)
+    np.testing.assert_allclose(found, [0.1, 0.5, 0.0, 1.0])
+    scores = np.array([[0.5, 0.3, 0.2]])
+    found = metrics.shift_prior(scores, [0.5, 0.3, 0.2], [0.2, 0.3, 0.5])
+    np.testing.assert_allclose(found, [[0.2, 0.3, 0.5]])
+    same = metrics.shift_prior(scores, [0.6, 0.3, 0.1], [0.6, 0.3, 0.1])
+    np.testing.assert_allclose(same, scores)
+    # there and back again
+    there = metrics.shift_prior(np.array([0.2, 0.7]), 0.74, 0.625)
+    np.testing.assert_allclose(metrics.shift_prior(there, 0.625, 0.74), [0.2, 0.7])
+    # a class that no longer occurs
+    np.testing.assert_allclose(metrics.shift_prior([1.0, 0.5], 0.5, 0.0), [0.0, 0.0])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_shifted_prior_calibrates_what_was_trained_elsewhere() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random(20_000) < 0.1).astype(int)
+    value = rng.normal(2.0 * truth, 1.0)
+    half_and_half = 1 / (1 + np.exp(-(2 * value - 2)))  # right where both are as common
+    before, after = (
+        metrics.evaluate(truth, scores, np.arange(20_000) % 50, figures=["calibration_error"])
+        for scores in (half_and_half, metrics.shift_prior(half_and_half, 0.5, 0.1))
+    )
+    assert before["calibration_error"].value > 0.1
+    assert after["calibration_error"].value < 0.01
+
+
+@pytest.mark.parametrize(
+    ("scores", "before", "after"),
+    [
+        ([0.5], 0.0, 0.5),
+        ([0.5], 0.5, 1.5),
+        ([0.5], [0.5, 0.5, 0.0], 0.5),
+        ([[0.5, 0.5]], [0.5, 0.6], [0.5, 0.5]),
+        ([[0.5, 0.5]], 0.5, 0.5),
+        ([1.5], 0.5, 0.5),
+    ],
+)
+def test_priors_that_are_none(scores: Any, before: Any, after: Any) -> None:
+    with pytest.raises(ValueError, match="share"):
+        metrics.shift_prior(scores, before, after)
+
+
+# -- masks ---------------------------------------------------------------------------------
+
+
+def volumes(seed: int = 0, slices: int = 150) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return true and predicted masks, more than one block of them, and patients."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((slices, 12, 10)) < 0.2
+    truth[rng.random(slices) < 0.4] = False
+    predicted = truth ^ (rng.random(truth.shape) < 0.05)
+    return truth, predicted, rng.integers(0, 9, slices)
+
+
+def test_dice_over_volumes_is_that_of_all_their_voxels() -> None:
+    truth, predicted, owners = volumes()
+    table = metrics.dice_per_patient(truth, predicted, owners)
+    assert table["dice"].is_monotonic_increasing
+    assert list(table) == ["patient", "slices", "truth_pixels", "predicted_pixels", "dice"]
+    for row in table.to_dict("records"):
+        mine = owners == row["patient"]
+        expected = reference.f1_score(truth[mine].ravel(), predicted[mine].ravel())
+        assert row["dice"] == pytest.approx(expected)
+        assert row["slices"] == mine.sum()
+        assert row["truth_pixels"] == truth[mine].sum()
+        assert row["predicted_pixels"] == predicted[mine].sum()
+
+
+def test_masks_of_any_kind_are_read_alike(tmp_path: Path) -> None:
+    truth, predicted, owners = volumes()
+    expected = metrics.dice_per_patient(truth, predicted, owners)
+    mapped = np.lib.format.open_memmap(
+        tmp_path / "masks.npy", "w+", dtype=np.uint8, shape=(*truth.shape, 1)
+    )
+    mapped[...] = truth[..., None] * 255
+    probabilities = np.where(predicted, 0.5, 0.4999).astype(np.float32)[..., None]
+    found = metrics.dice_per_patient(mapped, probabilities, owners)
+    pd.testing.assert_frame_equal(found, expected)
+    lower = metrics.dice_per_patient(mapped, probabilities, owners, threshold=0.4)
+    assert (lower["predicted_pixels"] == lower["slices"] * 120).all()
+    np.testing.assert_array_equal(metrics.mask_areas(mapped), truth.sum(axis=(1, 2)))
+
+
+def test_how_empty_slices_count_is_said() -> None:
+    truth, predicted = np.zeros((4, 2, 2), bool), np.zeros((4, 2, 2), bool)
+    truth[0], truth[1] = True, True
+    predicted[0, 0], predicted[2] = True, True
+    # half found; missed; alarm in an empty slice; empty and left alone
+    found = metrics.dice_per_slice(truth, predicted, empty="one")
+    np.testing.assert_allclose(found, [2 / 3, 0, 0, 1])
+    found = metrics.dice_per_slice(truth, predicted, empty="skip")
+    np.testing.assert_allclose(found, [2 / 3, 0, np.nan, np.nan])
+    with pytest.raises(ValueError, match='"one" or "skip"'):
+        metrics.dice_per_slice(truth, predicted, empty="zero")
+    table = metrics.dice_per_patient(truth, predicted, list("aabb"), empty="skip")
+    assert table["patient"].tolist() == ["a", "b"]
+    assert np.isnan(table["dice"][1])
+    mean = metrics.mean_over_patients(table["dice"])
+    assert (mean.value, mean.n) == (pytest.approx(4 / 10), 1)
+
+
+def test_masks_of_different_shapes() -> None:
+    with pytest.raises(ValueError, match="must have the same shape"):
+        metrics.dice_per_slice(np.zeros((2, 3, 3)), np.zeros((2, 4, 4)), empty="one")
+    with pytest.raises(ValueError, match="masks has 2, patients has 3"):
+        metrics.dice_per_patient(np.zeros((2, 3, 3)), np.zeros((2, 3, 3)), list("abc"))
+
+
+def test_a_mean_over_patients_has_the_interval_of_a_mean() -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.1, 200)
+    found = metrics.mean_over_patients(values)
+    half = 1.96 * values.std() / np.sqrt(200)
+    assert found.value == pytest.approx(values.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+    median = metrics.mean_over_patients(values, statistic="median")
+    assert median.value == pytest.approx(np.median(values))
+    assert median.low < median.value < median.high
+    assert metrics.mean_over_patients(values, seed=1) == metrics.mean_over_patients(values, seed=1)
+    with pytest.raises(ValueError, match='"mean" or "median"'):
+        metrics.mean_over_patients(values, statistic="mode")
+    with pytest.raises(ValueError, match="no value to average"):
+        metrics.mean_over_patients([np.nan])
+
+
+def test_means_over_patients_and_over_images_differ() -> None:
+    values, owners = np.array([1.0, 1.0, 1.0, 0.0, np.nan]), np.array(list("aaabb"))
+    assert metrics.mean_over_patients(values, owners).value == 0.5
+    found = metrics.mean_over_images(values, owners)
+    assert (found.value, found.low, found.high, found.n) == (0.75, 0.0, 1.0, 2)

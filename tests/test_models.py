@@ -169,6 +169,135 @@ def test_the_malaria_head_is_that_of_the_article() -> None:
     assert sum(row["parameters"] for row in table.values()) == 23_827_330
 
 
+@pytest.mark.parametrize(
+    ("backbone", "head", "image_size", "parameters"),
+    [
+        pytest.param("densenet201", "breast_cancer", 224, 18_333_506, marks=pytest.mark.slow),
+        ("resnet50", "brain_mri", 256, 25_817_218),
+    ],
+)
+def test_heads_of_the_other_articles(
+    backbone: str, head: str, image_size: int, parameters: int
+) -> None:
+    model = models.transfer(backbone, head=head, image_size=image_size, weights="none")
+    assert model.count_params() == parameters
+    names = [layer.name for layer in model.layers]
+    after = names[names.index("features") + 1 :]
+    expected = {
+        "breast_cancer": ["pooled", "dropout", "normalise"],
+        "brain_mri": ["pooled", "flat", "hidden1", "dropout1", "hidden2", "dropout2", "hidden3",
+                      "dropout3"],
+    }  # fmt: skip
+    assert after == [*expected[head], "logits", "probabilities"]
+    rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates == {0.3 if head == "brain_mri" else 0.5}
+
+
+@pytest.mark.slow
+def test_the_oct_head_stands_on_the_network_s_own_dense_layers() -> None:
+    model = models.transfer("vgg16", head="oct", classes=4, weights="none", trainable=False)
+    assert model.count_params() == 135_310_404
+    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    assert trainable == 1_049_860
+
+
+@pytest.fixture(scope="module")
+def on_dense() -> keras.Model:
+    """Return the OCT article's model for tiny images: only the first dense layer is smaller."""
+    return models.transfer(
+        "vgg16", head="oct", classes=4, image_size=SIZE, weights="none", trainable=False, seed=4
+    )
+
+
+def test_the_dense_layers_that_stay_are_frozen(on_dense: keras.Model) -> None:
+    names = [layer.name for layer in on_dense.layers]
+    assert names[names.index("flatten") :] == [
+        "flatten", "fc1", "fc2", "features", "hidden", "dropout", "logits", "probabilities",
+    ]  # fmt: skip
+    assert {variable.path.split("/")[0] for variable in on_dense.trainable_variables} == {
+        "hidden",
+        "logits",
+    }
+    trainable = sum(int(np.prod(variable.shape)) for variable in on_dense.trainable_variables)
+    assert trainable == 1_049_860
+    assert on_dense.get_layer("dropout").rate == 0.4
+    found = answers(on_dense, pixels())
+    assert found.shape == (3, 4)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_dense_layers_from_a_file_of_ones_own(tmp_path: Path) -> None:
+    """A file of the whole network, its last layer included, which is then left away."""
+    (tmp_path / "mine.h5").write_text("no weights", encoding="ascii")
+    with pytest.raises(ValueError, match="does not hold weights of vgg16 with its dense layers"):
+        models.transfer("vgg16", head="oct", weights=str(tmp_path / "mine.h5"))
+
+
+def test_dense_layers_that_cannot_be_kept() -> None:
+    with pytest.raises(ValueError, match=r"efficientnet_lite0 has no dense layers.*'vgg16'"):
+        models.transfer(head="oct", classes=4)
+    with pytest.raises(ValueError, match=r"image_size=128.*224 pixels and fit no other size"):
+        models.transfer("vgg16", head="oct", image_size=128)
+
+
+@pytest.mark.slow
+def test_a_download_with_dense_layers_names_the_larger_file(keras_home: Path) -> None:
+    with pytest.raises(RuntimeError, match="its dense layers included, could not") as caught:
+        models.transfer("vgg16", head="oct", classes=4)
+    name = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
+    assert f"put it at {keras_home / 'models' / name}" in str(caught.value)
+    assert "efficientnet_lite0" not in str(caught.value)  # which cannot carry this head
+    assert "weights='none'" in str(caught.value)
+
+
+def test_dropout_is_the_head_s_own_unless_told() -> None:
+    def rate(**options: Any) -> float:
+        model = models.transfer(image_size=SIZE, weights="none", **options)
+        return float(model.get_layer("dropout").rate)
+
+    assert rate() == 0.5
+    assert rate(dropout=0.1) == 0.1
+
+
+# -- the pneumonia article's network -------------------------------------------------------
+
+
+def test_the_pneumonia_article_s_network() -> None:
+    model = models.article_cnn()
+    assert model.count_params() == 2_424_194
+    table = {row["layer"]: row for row in models.layer_table(model)}
+    assert table["features"]["output"] == "17×17×64"
+    assert table["hidden"]["parameters"] == 2_367_616
+    assert model.get_layer("hidden").activation is keras.activations.sigmoid
+    assert model.get_layer("dropout").rate == 0.5
+    # pixels reach it as 0–1
+    first = keras.Model(model.input, model.get_layer("rescale").output)
+    np.testing.assert_allclose(answers(first, pixels(size=150)), pixels(size=150) / 255, atol=1e-6)
+
+
+def test_its_twin_has_the_same_convolutions_and_no_weight_for_a_place() -> None:
+    article = models.article_cnn(image_size=SIZE)
+    twin = models.article_cnn(image_size=SIZE, regularised=True)
+    for stage in (1, 2, 3):
+        kernels = [model.get_layer(f"stage{stage}_look").kernel.shape for model in (article, twin)]
+        assert kernels[0] == kernels[1]
+    assert twin.count_params() == models.article_cnn(regularised=True).count_params() == 65_378
+    assert twin.get_layer("hidden").activation is keras.activations.relu
+    assert twin.name != article.name
+    for model in (article, twin):
+        found = answers(model, pixels())
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+        assert found.std() > 0
+    assert digest(models.article_cnn(image_size=SIZE, seed=1)) == digest(
+        models.article_cnn(image_size=SIZE, seed=1)
+    )
+    assert models.article_cnn(image_size=SIZE, classes=4).output_shape == (None, 4)
+    with pytest.raises(ValueError, match=r"image_size=21.*below 22 pixels"):
+        models.article_cnn(image_size=21)
+    assert models.article_cnn(image_size=22).get_layer("features").output.shape[1:3] == (1, 1)
+
+
 def test_the_table_of_layers_says_what_is_trainable(lite: keras.Model, frozen: keras.Model) -> None:
     rows = {row["layer"]: row for row in models.layer_table(frozen)}
     assert rows["logits"] == {
@@ -311,6 +440,29 @@ def test_mirrored_is_the_mean_over_four_views(small: keras.Model, tmp_path: Path
     mirrored.save(tmp_path / "mirrored.keras")
     loaded = keras.models.load_model(tmp_path / "mirrored.keras")
     np.testing.assert_array_equal(answers(loaded, images), found)
+
+
+def test_turned_is_the_mean_over_eight_views(small: keras.Model, tmp_path: Path) -> None:
+    images = pixels(4)
+    quarters = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]
+    views = [*quarters, *(view[:, :, ::-1] for view in quarters)]
+    assert len({view.tobytes() for view in views}) == 8
+    expected = np.mean([answers(small, view) for view in views], axis=0)
+    turned = models.turned(small)
+    assert turned.name == "small_cnn_turned"
+    np.testing.assert_allclose(answers(turned, images), expected, atol=1e-6)
+    for view in views:
+        np.testing.assert_allclose(answers(turned, view), expected, atol=1e-6)
+    turned.save(tmp_path / "turned.keras")
+    loaded = keras.models.load_model(tmp_path / "turned.keras")
+    np.testing.assert_array_equal(answers(loaded, images), answers(turned, images))
+
+
+def test_only_squares_can_be_turned() -> None:
+    inputs = keras.Input((16, 24, 3))
+    flat = keras.layers.GlobalAveragePooling2D()(inputs)
+    with pytest.raises(ValueError, match=r"square images; .* takes 24×16 pixels"):
+        models.turned(keras.Model(inputs, flat))
 
 
 def test_the_average_of_models_is_the_mean_of_their_answers(tmp_path: Path) -> None:

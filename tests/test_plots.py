@@ -80,6 +80,39 @@ ESTIMATES = {
 }
 HEAT = [np.linspace(0, 1, 16).reshape(4, 4)] * 2
 
+
+def scans(count: int = 3) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Return colour images, true masks and predicted ones."""
+    images = [image[:20] for image in cells(count)]
+    truth, predicted = np.zeros((2, 20, 24), bool)
+    truth[4:10, 5:12] = True
+    predicted[5:11, 6:13] = True
+    return images, [truth] * count, [predicted * np.uint8(255)] * count
+
+
+SCANS = scans()
+FOUR_TRUTH = np.arange(80) % 4
+FOUR_SCORES = np.random.default_rng(3).dirichlet(np.ones(4), 80) * 0.6 + 0.4 * np.eye(4)[FOUR_TRUTH]
+DICE = pd.DataFrame(
+    {
+        "patient": ["TCGA_CS_4941_19960909", "b", "c", "empty"],
+        "dice": [0.9, 0.4, 0.8, np.nan],
+        "truth_pixels": [900, 40, 2000, 0],
+        "two_stage": [0.9, 0.2, 0.8, np.nan],
+    }
+)
+COLOURS = pd.DataFrame(
+    {
+        "patient": np.repeat(["a", "b", "c"], 4),
+        "label": np.repeat([0, 1, 1], 4),
+        "class_name": np.repeat(["benign", "malignant", "malignant"], 4),
+        "red": np.linspace(190, 220, 12),
+        "green": np.linspace(140, 180, 12),
+        "blue": np.linspace(200, 190, 12),
+    }
+)
+GROUPS = {"CNV": ESTIMATES, "DRUSEN": {"network": Estimate(0.7, 0.5, 0.8)}}
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "examples": lambda: plots.examples(cells(), ["a", "b", "c", "d"]),
     "examples, framed": lambda: plots.examples(cells(), labels=[0, 1, 0, 1], classes=BINARY),
@@ -89,15 +122,44 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "class_counts": lambda: plots.class_counts(index()),
     "class_counts, no split": lambda: plots.class_counts(index(split=False)),
     "class_counts, four": lambda: plots.class_counts(index(FOUR)),
+    "class_counts, stacked": lambda: plots.class_counts(
+        index(FOUR).assign(part=["train", "test"] * 30), by="part", stacked=True
+    ),
+    "class_counts, stacked, no part": lambda: plots.class_counts(index(), by="part", stacked=True),
     "image_sizes": lambda: plots.image_sizes(index()),
     "image_sizes, all alike": lambda: plots.image_sizes(index(FOUR).assign(width=50, height=50)),
+    "image_sizes, density": lambda: plots.image_sizes(index(FOUR), kind="density"),
+    "image_sizes, density, alike": lambda: plots.image_sizes(
+        index().assign(width=50), kind="density"
+    ),
+    "image_sizes, box": lambda: plots.image_sizes(index(FOUR), kind="box"),
+    "stain_variation": lambda: plots.stain_variation(COLOURS),
+    "stain_variation, many": lambda: plots.stain_variation(
+        pd.concat([COLOURS.assign(patient=COLOURS["patient"] + str(k)) for k in range(20)]).drop(
+            columns=["label", "class_name"]
+        )
+    ),
+    "split_overlap, images": lambda: plots.split_overlap(
+        {"by cell": (9, 10), "by patient": (0, 10)}, images={"by cell": 0.98, "by patient": 0.0}
+    ),
     "split_overlap": lambda: plots.split_overlap({"by cell": (9, 10), "by patient": (0, 10)}),
     "augmentations": lambda: plots.augmentations(cells()[0], cells(5, np.float32)),
     "history": lambda: plots.history(HISTORY),
     "history, together": lambda: plots.history(pd.DataFrame(HISTORY), together=True),
     "history, loss of one epoch": lambda: plots.history({"loss": [0.3]}),
+    "learning_rate": lambda: plots.learning_rate({"cosine": [1e-3, 5e-4], "cut": [1e-4, 1e-5]}),
+    "learning_rate, steps": lambda: plots.learning_rate(
+        {"linear": np.linspace(1e-3, 0, 60).tolist()}, unit="step", logarithmic=False
+    ),
     "confusion": lambda: plots.confusion(TRUTH, SCORES > 0.5, BINARY, positive="Parasitized"),
     "confusion, four": lambda: plots.confusion(np.arange(8) % 4, np.arange(8) // 2, FOUR),
+    "confusion, counts": lambda: plots.confusion(
+        np.arange(8) % 4, np.arange(8) // 2, FOUR, normalise=False
+    ),
+    "confusion, rates": lambda: plots.confusion(
+        TRUTH, SCORES > 0.5, BINARY, positive="Parasitized", rates=True
+    ),
+    "roc_one_against_rest": lambda: plots.roc_one_against_rest(FOUR_TRUTH, FOUR_SCORES, FOUR),
     "roc": lambda: plots.roc(CURVES, labels={"one model": "AUC"}, points={"corner": (0.1, 0.9)}),
     "calibration": lambda: plots.calibration(CURVES),
     "score_histogram": lambda: plots.score_histogram(TRUTH, SCORES, BINARY),
@@ -108,9 +170,26 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "per_patient, many": lambda: plots.per_patient(pd.concat([PATIENTS] * 20)),
     "intervals": lambda: plots.intervals(ESTIMATES, reference=0.5, reference_label="guessing"),
+    "grouped_intervals": lambda: plots.grouped_intervals(GROUPS, label="recall", reference=0.25),
+    "grouped_intervals, one each": lambda: plots.grouped_intervals(
+        {"40": {"network": Estimate(0.9, 0.8, 0.95)}}, reference=0.5, reference_label="guessing"
+    ),
+    "mri_mask_overlay": lambda: plots.mri_mask_overlay(*SCANS[:2], titles=["a", "b", "c"]),
+    "mask_outlines": lambda: plots.mask_outlines(
+        *SCANS, ["Dice 0.7"] * 3, columns=2, row_labels=["best", "worst"]
+    ),
+    "mask_outlines, plain": lambda: plots.mask_outlines(*SCANS),
+    "channels": lambda: plots.channels(SCANS[0], masks=SCANS[1], titles=["a", "b", "c"]),
+    "channels, plain": lambda: plots.channels(SCANS[0]),
+    "dice_per_patient": lambda: plots.dice_per_patient(DICE, compare="two_stage"),
+    "dice_per_patient, many": lambda: plots.dice_per_patient(pd.concat([DICE] * 20)),
+    "dice_by_area": lambda: plots.dice_by_area(np.arange(60), np.linspace(0, 1, 60)),
     "difference": lambda: plots.difference(ESTIMATES, {"difference": Estimate(0.01, -0.01, 0.03)}),
     "gallery": lambda: plots.gallery(cells(), list("abcd"), ["FP", "FN", "false positive", "?"]),
     "heatmaps": lambda: plots.heatmaps(cells(2), HEAT, HEAT, titles=["a", "b"]),
+    "heatmaps, framed": lambda: plots.heatmaps(
+        cells(2), HEAT, titles=["found, 0.98", "missed, 0.12"], borders=["TP", "FN"]
+    ),
     "heatmaps, no control": lambda: plots.heatmaps(cells(1), HEAT[:1]),
     "prediction": lambda: plots.prediction(cells()[0], [0.1, 0.9], BINARY, truth="Parasitized"),
     "prediction, four": lambda: plots.prediction(cells()[0], [0.1, 0.2, 0.3, 0.4], FOUR, top=3),
@@ -144,12 +223,14 @@ def test_every_public_function_is_tried_here() -> None:
     public = {
         name
         for name, value in vars(plots).items()
-        if hasattr(value, "__wrapped__") and value.__module__ == "helpers.plots"
+        if hasattr(value, "__wrapped__") and value.__module__.startswith("helpers.plots.")
     }
     assert public == {name.split(",")[0] for name in FIGURES}
 
 
-@pytest.mark.parametrize("name", ["intervals", "difference", "confusion", "roc", "prediction"])
+@pytest.mark.parametrize("name", ["intervals", "difference", "confusion, rates", "roc",
+                                  "prediction, four", "grouped_intervals", "dice_per_patient",
+                                  "split_overlap, images", "class_counts, stacked"])  # fmt: skip
 def test_alternative_text_has_no_trained_number(name: str) -> None:
     text = str(FIGURES[name]().get_label()).replace("95 %", "").replace("1 − ", "")
     assert not any(character.isdigit() for character in text)
@@ -289,6 +370,29 @@ def test_images_of_any_kind_are_drawn_as_uint8() -> None:
         (lambda: plots.patient_sheet({"C1": []}), "'C1'"),
         (lambda: plots.class_counts(index().drop(columns="label")), "lacks label"),
         (lambda: plots.image_sizes(index().iloc[:0]), "no rows"),
+        (lambda: plots.image_sizes(index(), kind="violin"), "choose one of"),
+        (lambda: plots.stain_variation(COLOURS.drop(columns="red")), "lacks red"),
+        (lambda: plots.split_overlap({"a": (1, 2)}, images={"b": 0.5}), "for each of a"),
+        (lambda: plots.split_overlap({"a": (1, 2)}, images={"a": 50}), "a share, 0–1"),
+        (lambda: plots.learning_rate({}), "at least one schedule"),
+        (lambda: plots.learning_rate({"a": []}), "list of rates"),
+        (lambda: plots.learning_rate({"a": [1e-3, 0.0]}), "logarithmic=False"),
+        (lambda: plots.confusion([0], [0], BINARY, rates=True), "needs positive"),
+        (lambda: plots.roc_one_against_rest([0, 1], [0.2, 0.8], FOUR), "a column a class"),
+        (lambda: plots.roc_one_against_rest([0, 1], np.eye(4)[:2], FOUR), "one class only"),
+        (lambda: plots.grouped_intervals({}), "at least one group"),
+        (lambda: plots.grouped_intervals({"a": {}}), "at least one figure"),
+        (lambda: plots.mri_mask_overlay(SCANS[0], SCANS[1][:1]), "one each"),
+        (lambda: plots.mri_mask_overlay(*SCANS[:2], titles=["a"]), "1 titles for 3"),
+        (lambda: plots.mask_outlines(cells(3), *SCANS[1:]), "resize the mask"),
+        (lambda: plots.mask_outlines(*SCANS, row_labels=["a", "b"]), "2 row_labels for 1 rows"),
+        (lambda: plots.mask_outlines(*SCANS, columns=0), "one column or more"),
+        (lambda: plots.channels([np.zeros((4, 4))]), "three names"),
+        (lambda: plots.dice_per_patient(DICE.drop(columns="dice")), "lacks dice"),
+        (lambda: plots.dice_per_patient(DICE[DICE["patient"] == "empty"]), "no rows"),
+        (lambda: plots.dice_by_area([0, 0], [np.nan, 1]), "no slice has a tumour"),
+        (lambda: plots.dice_by_area([1], [1, 1]), "one value an image"),
+        (lambda: plots.heatmaps(cells(2), HEAT, borders=["FP"]), "1 borders for 2"),
         (lambda: plots.split_overlap({}), "at least one split"),
         (lambda: plots.split_overlap({"a": (3, 2)}), "0 ≤ shared ≤ all"),
         (lambda: plots.augmentations(cells()[0], []), "at least one augmented"),
@@ -366,9 +470,9 @@ def test_show_displays_one_output_and_writes_the_same_picture(
 def test_png_is_described_whatever_its_size_and_letters(
     monkeypatch: pytest.MonkeyPatch, limit: int, text: str
 ) -> None:
-    monkeypatch.setattr(plots, "LARGE_PNG", limit)
+    monkeypatch.setattr(plots._base, "LARGE_PNG", limit)
     figure = FIGURES["examples"]()
-    with Image.open(io.BytesIO(plots._png(figure, text))) as picture:
+    with Image.open(io.BytesIO(plots._base._png(figure, text))) as picture:
         assert picture.info["Description"] == text
         assert picture.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
 
@@ -376,7 +480,7 @@ def test_png_is_described_whatever_its_size_and_letters(
 def test_typical_figures_are_small() -> None:
     for name in ("history", "roc", "confusion", "intervals", "class_counts"):
         figure = FIGURES[name]()
-        assert len(plots._png(figure, str(figure.get_label()))) < 60_000
+        assert len(plots._base._png(figure, str(figure.get_label()))) < 60_000
 
 
 def test_failed_save_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -412,7 +516,7 @@ def test_readers_own_open_figures_stay_open() -> None:
 
 
 def test_same_input_gives_the_same_picture() -> None:
-    first, second = (plots._png(FIGURES["score_strips"](), "text") for _ in range(2))
+    first, second = (plots._base._png(FIGURES["score_strips"](), "text") for _ in range(2))
     assert first == second
 
 
@@ -436,3 +540,154 @@ def test_a_label_that_begins_with_the_name_does_not_repeat_it() -> None:
     figure = plots.roc(curves, labels={"network": "network: AUC 0.9", "colour": "AUC 0.6"})
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["guessing", "network: AUC 0.9", "colour\nAUC 0.6"]
+
+
+# ------------------------------------------------------------------ what the new figures show
+
+
+def test_wrong_names_change_sensitivity_and_precision_below_the_matrix() -> None:
+    """The matrix that an X-ray article printed: it took each for the other."""
+    truth, predicted = np.repeat([0, 0, 1, 1], [163, 71, 18, 342]), np.repeat(
+        [0, 1, 0, 1], [163, 71, 18, 342]
+    )  # fmt: skip
+    figure = plots.confusion(
+        truth,
+        predicted,
+        ("NORMAL", "PNEUMONIA"),
+        positive="PNEUMONIA",
+        cell_names=["TN", "FN", "FP", "TP"],
+        rates=True,
+    )
+    ours, theirs = (figure.axes[k].get_xlabel().split("\n")[-2:] for k in (0, 1))
+    assert ours == ["sensitivity by these names: 0.950", "precision by these names: 0.828"]
+    assert theirs == ["sensitivity by these names: 0.828", "precision by these names: 0.950"]
+
+
+def test_a_rate_of_nothing_is_a_dash() -> None:
+    figure = plots.confusion([0, 0], [0, 0], BINARY, positive="Parasitized", rates=True)
+    assert figure.axes[0].get_xlabel().count("–") == 2
+
+
+def test_without_normalising_cells_hold_counts_alone() -> None:
+    figure = FIGURES["confusion, counts"]()
+    assert texts(figure) == [
+        str(value) for value in np.histogram2d(np.arange(8) % 4, np.arange(8) // 2, 4)[0]
+        .astype(int).ravel()
+    ]  # fmt: skip
+    assert "percentage" not in str(figure.get_label())
+
+
+def test_a_curve_of_labels_has_its_corner_marked() -> None:
+    called = (SCORES >= 0.5).astype(int)
+    figure = plots.roc({"probabilities": (TRUTH, SCORES), "labels": (TRUTH, called)})
+    _, smooth, cornered = figure.axes[0].lines
+    assert smooth.get_marker() in ("None", None, "")
+    x, y = cornered.get_xydata()[1]
+    assert (x, y) == (called[TRUTH == 0].mean(), called[TRUTH == 1].mean())
+    assert cornered.get_marker() == "^"
+
+
+def test_bins_of_few_images_are_hollow_and_not_joined() -> None:
+    scores = np.r_[np.full(20, 0.15), np.full(4, 0.45), np.full(80, 0.85)]
+    truth = np.r_[np.zeros(18), np.ones(2), 0, 1, 0, 1, np.ones(60), np.zeros(20)].astype(int)
+    figure = plots.calibration({"network": (truth, scores)})
+    axes = figure.axes[0]
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [[0.15, 0.1], [0.85, 0.75]])
+    full, hollow = axes.collections
+    np.testing.assert_allclose(np.asarray(hollow.get_offsets()), [[0.45, 0.5]])
+    small, large = full.get_sizes()
+    assert large > 2 * small
+    legend = [text.get_text().replace("\n", " ") for text in figure.legends[0].get_texts()]
+    assert "fewer than 5, not joined" in legend
+
+
+def test_the_axis_says_what_is_measured() -> None:
+    figure = plots.intervals(ESTIMATES, label="accuracy", unit="volumes")
+    assert figure.axes[0].get_xlabel() == "accuracy, with its 95 % interval over volumes"
+
+
+def test_the_share_of_images_stands_beside_that_of_patients() -> None:
+    figure = FIGURES["split_overlap, images"]()
+    side = [label.get_text() for label in figure.axes[0].child_axes[0].get_yticklabels()]
+    assert side[0] == "9 of 10 (90.0 %)\n98.0 % of the images"
+
+
+def test_stacked_counts_write_every_part() -> None:
+    data = index(FOUR).assign(part=["train"] * 56 + ["test"] * 4)
+    told = texts(plots.class_counts(data, by="part", stacked=True))
+    assert told == ["15\n= 14 + 1"] * 4
+
+
+def test_rows_of_one_name_have_one_colour_and_missing_ones_no_row() -> None:
+    figure = FIGURES["grouped_intervals"]()
+    axes = figure.axes[0]
+    marks = [line for line in axes.lines if line.get_marker() == "^"]
+    assert len(marks) == 2  # "network" in both groups
+    assert len({line.get_color() for line in marks}) == 1
+    side = [label.get_text() for label in axes.child_axes[0].get_yticklabels()]
+    assert side == ["0.500 (0.400–0.600)", "0.920 (0.900–0.940)", "not computable",
+                    "0.700 (0.500–0.800)"]  # fmt: skip
+
+
+def test_the_red_veil_lies_where_the_mask_is() -> None:
+    images, masks, _ = SCANS
+    figure = plots.mri_mask_overlay(images, masks)
+    veil = figure.axes[2].images[1].get_array()
+    np.testing.assert_array_equal(~np.ma.getmaskarray(veil), masks[0])
+
+
+def test_truth_and_prediction_have_outlines_of_their_own() -> None:
+    figure = plots.mask_outlines(*SCANS)
+    truth, predicted = figure.axes[0].lines
+    assert truth.get_color() != predicted.get_color()
+    assert truth.get_linestyle() == "-" != predicted.get_linestyle()
+    np.testing.assert_allclose(truth.get_xydata().min(axis=0), [4.5, 3.5])  # x, y
+    np.testing.assert_allclose(predicted.get_xydata().min(axis=0), [5.5, 4.5])
+
+
+def test_a_mask_that_is_empty_has_no_outline() -> None:
+    images, masks, _ = SCANS
+    figure = plots.mask_outlines(images, [mask * 0 for mask in masks], masks)
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1, 1]
+
+
+def test_channels_are_shown_in_grey() -> None:
+    image = np.stack([np.full((6, 8), value, np.uint8) for value in (10, 120, 240)], axis=-1)
+    figure = plots.channels([image])
+    values = [int(np.asarray(axes.images[0].get_array()).mean()) for axes in figure.axes[1:]]
+    assert values == [10, 120, 240]
+    assert [axes.get_title() for axes in figure.axes][2] == "FLAIR\n(green)"
+
+
+def test_volumes_without_a_dice_are_left_out() -> None:
+    figure = FIGURES["dice_per_patient"]()
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names == ["b", "c", "TCGA_CS_4941_19960909"]
+
+
+def test_slices_without_a_tumour_are_left_out() -> None:
+    figure = plots.dice_by_area([0, 10, 100, 1000], [1.0, 0.5, np.nan, 0.9])
+    spots = np.asarray(figure.axes[0].collections[0].get_offsets())
+    np.testing.assert_allclose(spots, [[10, 0.5], [1000, 0.9]])
+
+
+def test_the_true_class_is_shown_even_where_it_is_unlikely() -> None:
+    figure = plots.prediction(cells()[0], [0.1, 0.2, 0.3, 0.4], FOUR, top=2, truth="CNV")
+    names = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert names == ["NORMAL", "DRUSEN", "CNV (true)"]
+
+
+def test_patients_are_marked_by_their_class_and_colour() -> None:
+    figure = FIGURES["stain_variation"]()
+    round_ones, triangles = figure.axes[0].collections[1:3]
+    assert (len(round_ones.get_offsets()), len(triangles.get_offsets())) == (2, 1) or (
+        len(triangles.get_offsets()) == 2
+    )
+    first = COLOURS[COLOURS["patient"] == "a"][["red", "green", "blue"]].mean().to_numpy() / 255
+    faces = np.concatenate([round_ones.get_facecolors(), triangles.get_facecolors()])[:, :3]
+    assert np.abs(faces - first).max(axis=1).min() < 1e-6
+
+
+def test_every_name_is_exported_once() -> None:
+    assert len(set(plots.__all__)) == len(plots.__all__)
+    assert {name for name in vars(plots) if name.isupper()} <= set(plots.__all__)

@@ -24,8 +24,12 @@ def test_every_dataset_is_complete() -> None:
     for name in registry.names():
         dataset = registry.get(name)
         assert dataset.name == name
-        assert dataset.positive in dataset.classes
-        assert dataset.classes[dataset.positive_label] == dataset.positive
+        if dataset.positive is None:
+            assert len(dataset.classes) > 2
+        else:
+            assert dataset.classes[dataset.positive_label] == dataset.positive
+        assert set(dataset.urgent) < set(dataset.classes)
+        assert set(dataset.part_names.values()) <= {"train", "valid", "test"}
         assert dataset.patient_of(dataset.patient_example) is not None
         assert set(dataset.profiles) == {"sample", "best", "source"}
         assert dataset.counts["images"] == sum(dataset.counts[kind] for kind in dataset.classes)
@@ -35,6 +39,21 @@ def test_every_dataset_is_complete() -> None:
             assert text.strip() == text != ""
         for profile in dataset.profiles.values():
             assert profile.why
+
+
+def test_what_a_dataset_need_not_say(malaria: Dataset) -> None:
+    assert malaria.describe is None
+    assert malaria.reader == "class_folders"
+    assert malaria.part_names["val"] == malaria.part_names["validation"] == "valid"
+    assert malaria.part_names is not registry.PART_NAMES  # nobody changes it for all
+    assert malaria.urgent == ()
+    assert all(profile.augment == {} for profile in malaria.profiles.values())
+
+
+def test_classes_side_by_side_have_no_positive_one(malaria: Dataset) -> None:
+    retinas = dataclasses.replace(malaria, name="oct", classes=("a", "b", "c"), positive=None)
+    with pytest.raises(ValueError, match="'oct' has 3 classes side by side and no positive one"):
+        _ = retinas.positive_label
 
 
 def test_malaria_is_told_with_infection_as_the_positive_class(malaria: Dataset) -> None:

@@ -17,6 +17,7 @@ from helpers.splits import (
     split_by_patient,
     split_first_share,
     split_hash,
+    split_official,
 )
 
 
@@ -215,7 +216,7 @@ def test_leaks_are_counted() -> None:
     assert not leaks.clean
     assert str(leaks).splitlines()[-3:] == [
         "patients in more than one part: 2",
-        "test images whose patient was seen before: 25.0%",
+        "seen before: 1 of 3 test patients (33 %), 25.0 % of test images",
         "test images that are copies of seen ones: 1",
     ]
 
@@ -252,3 +253,120 @@ def test_the_hash_is_about_names_and_parts_not_about_places() -> None:
     assert split_hash(other) != split_hash(index)
     assert split_hash(index.iloc[1:]) != split_hash(index)
     assert len(split_hash(index)) == 16
+
+
+# -- the archive's own parts ---------------------------------------------------------------
+
+
+def official(seed: int = 0, shared: int = 4) -> pd.DataFrame:
+    """Return 40 patients in training, 2 in an official validation part and 12 in test.
+
+    Every patient has one class, the first ``shared`` of training are in test, too, and one
+    test picture is a copy of a training picture.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [
+        (part, f"{part}{number}", number % 2, one)
+        for part, patients in (("train", 40), ("valid", 2), ("test", 12))
+        for number in range(patients)
+        for one in range(rng.integers(1, 6))
+    ]
+    index = frame([(patient, label) for _, patient, label, _ in rows])
+    index["part"] = [part for part, *_ in rows]
+    index["content"] = [f"{number:x}" for number in range(len(index))]
+    for number in range(shared):
+        index.loc[index["patient"] == f"test{number}", "patient"] = f"train{number}"
+    copied = index.index[index["patient"] == "test11"][0]
+    index.loc[copied, "content"] = index.loc[index["patient"] == "train20", "content"].iloc[0]
+    return index
+
+
+@pytest.mark.parametrize("fold", [None, 0, 1, 2, 3, 4])
+def test_the_official_test_part_stays_as_it_is(fold: int | None) -> None:
+    index = official()
+    split = split_official(index, seed=1, fold=fold)
+    assert ((split["split"] == "test") == (index["part"] == "test")).all()
+    assert split.drop(columns="split").equals(index.drop(columns="split"))
+    assert (index["split"] == "").all()  # the original is untouched
+    ours = split[split["split"] != "test"]
+    assert (ours.groupby("patient")["split"].nunique() == 1).all()
+    assert (split.groupby("split")["label"].nunique() == 2).all()
+    # the official 2 patients are not the validation part: a fifth of all 42 is
+    assert 7 <= split.loc[split["split"] == "valid", "patient"].nunique() <= 10
+
+
+def test_five_folds_validate_every_training_patient_once() -> None:
+    index = official()
+    parts = [split_official(index, seed=3, fold=fold)["split"] for fold in range(5)]
+    roles = pd.concat(parts, axis=1)[(index["part"] != "test").to_numpy()]
+    assert ((roles == "valid").sum(axis=1) == 1).all()
+    assert ((roles == "train").sum(axis=1) == 4).all()
+    assert parts[0].equals(split_official(index, seed=3)["split"])
+    assert not parts[0].equals(split_official(index, seed=4)["split"])
+
+
+def test_patients_who_are_also_in_the_official_test_part_are_counted() -> None:
+    index = official(shared=4)
+    leaks = check_leaks(split_official(index, seed=0))
+    assert leaks.test_overlap == (4, 12)
+    assert leaks.copies == 1
+    assert "seen before: 4 of 12 test patients (33 %)" in str(leaks)
+    with pytest.raises(ValueError, match="This split leaks: 4 patients"):
+        require_clean(split_official(index, seed=0))
+
+
+def test_shared_patients_and_copies_are_dropped_from_training_where_asked_for() -> None:
+    index = official(shared=4)
+    split = split_official(index, seed=0, drop_shared=True)
+    assert require_clean(split).clean
+    shared = {f"train{number}" for number in range(4)}
+    gone = index["patient"].isin(shared) & (index["part"] != "test")
+    assert len(split) == len(index) - int(gone.sum()) - 1  # and the picture with the copy
+    assert int((split["split"] == "test").sum()) == int((index["part"] == "test").sum())
+    assert list(split.index) == list(range(len(split)))
+    # without pixels only patients can be compared
+    blind = split_official(index.drop(columns="content"), seed=0, drop_shared=True)
+    assert len(blind) == len(index) - int(gone.sum())
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([""], "found: \\(none\\)"),
+        (["train"], "found: train"),
+        (["test", "valid"], "found: test, valid"),
+        (["train", "test", ""], "found: \\(none\\), test, train"),
+    ],
+)
+def test_without_official_parts_there_is_nothing_to_keep(parts: list[str], words: str) -> None:
+    index = official()
+    index["part"] = np.resize(parts, len(index))
+    with pytest.raises(ValueError, match=f"without official training and test parts .{words}"):
+        split_official(index, seed=0)
+    with pytest.raises(ValueError, match=r"found: none.*use split_by_patient"):
+        split_official(index.drop(columns="part"), seed=0)
+
+
+def test_an_official_test_part_without_a_class_is_refused() -> None:
+    index = official()
+    index = index[(index["part"] != "test") | (index["label"] == 0)].reset_index(drop=True)
+    with pytest.raises(ValueError, match="official test part has no image of the class 'Parasi"):
+        split_official(index, seed=0)
+
+
+@pytest.mark.parametrize("fold", [-1, 5])
+def test_an_official_fold_that_is_not_there(fold: int) -> None:
+    with pytest.raises(ValueError, match=f"fold={fold}: choose 0 to 4, or None"):
+        split_official(official(), seed=0, fold=fold)
+
+
+def test_four_classes_of_which_one_is_rare() -> None:
+    rows = [(f"P{n}", label) for label, count in enumerate((60, 12, 9, 70)) for n in
+            range(1_000 * label, 1_000 * label + count) for _ in range(3)]  # fmt: skip
+    index = frame(rows).assign(class_name=lambda new: new["label"].map(dict(enumerate("abcd"))))
+    for fold in range(5):
+        split = split_by_patient(index, seed=2, fold=fold)
+        assert (split.groupby("split")["label"].nunique() == 4).all()
+        assert require_clean(split).clean
+        assert (split_by_image(index, seed=2, fold=fold).groupby("split")["label"].nunique()
+                == 4).all()  # fmt: skip

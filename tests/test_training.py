@@ -20,7 +20,9 @@ from helpers import training
 from helpers.augment import Augment
 from helpers.index import open_pixels
 from helpers.loading import Batches
-from helpers.models import reinitialise
+from helpers.losses import FocalTversky
+from helpers.models import reinitialise, transfer
+from helpers.trainee import with_augmentation
 from helpers.training import attach_head, extract_features, fit_head, predict
 
 Index = pd.DataFrame
@@ -131,6 +133,29 @@ def test_the_checkpoint_is_the_best_model_without_augmentation(run: Run) -> None
     assert [path.name for path in run.checkpoint.parent.iterdir()] == ["best.keras"]
 
 
+def test_a_model_keeps_nothing_of_its_training(tiny_index: Index, tmp_path: Path) -> None:
+    """Neither the optimiser, which is twice its size, nor a loss that loading would ask for."""
+    train, valid = parts(tiny_index)
+    model = tiny_model()
+
+    def own_loss(truth: Any, predicted: Any) -> Any:
+        return keras.losses.categorical_crossentropy(truth, predicted)
+
+    training.fit(
+        model,
+        Batches(train),
+        Batches(valid),
+        epochs=1,
+        learning_rate=0.1,
+        loss=own_loss,
+        checkpoint=tmp_path / "best.keras",
+    )
+    assert not model.compiled
+    loaded = keras.models.load_model(tmp_path / "best.keras")
+    assert not loaded.compiled
+    np.testing.assert_array_equal(predict(loaded, Batches(valid)), predict(model, Batches(valid)))
+
+
 def test_tensorboard_has_its_log(tiny_index: Index, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is optional and not installed here")
     train, valid = parts(tiny_index)
@@ -209,6 +234,289 @@ def test_how_long_training_waits(
     given: int | None, epochs: int, schedule: str, expected: int
 ) -> None:
     assert training._patience(given, epochs, schedule) == expected
+
+
+def wrong_labels(tiny_index: Index, **options: Any) -> tuple[keras.Model, pd.DataFrame]:
+    """Return a model validated on wrong labels, which gets worse as it learns, and its history."""
+    train, valid = parts(tiny_index)
+    model = tiny_model()
+    history = training.fit(
+        model,
+        Batches(train, 8, shuffle=True),
+        Batches(valid.assign(label=1 - valid["label"])),
+        learning_rate=0.3,
+        **options,
+    )
+    return model, history
+
+
+def test_the_plateau_is_lowered_as_told_and_all_epochs_are_trained(tiny_index: Index) -> None:
+    model, history = wrong_labels(
+        tiny_index,
+        epochs=9,
+        early_stopping=False,
+        plateau_patience=1,
+        plateau_factor=0.5,
+        least_rate=0.1,
+    )
+    assert len(history) == 9
+    rates = history["learning_rate"].round(6).unique()
+    assert list(rates) == pytest.approx([0.3, 0.15, 0.1])
+    # the best weights are kept all the same
+    valid = parts(tiny_index)[1]
+    wrong = valid.assign(label=1 - valid["label"])
+    assert losses(model, wrong) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert history["val_loss"].iloc[-1] > 1.1 * history["val_loss"].min()
+
+
+def test_accuracy_can_be_what_is_watched(tiny_index: Index) -> None:
+    model, history = wrong_labels(
+        tiny_index, epochs=12, monitor="val_accuracy", patience=2, schedule="constant"
+    )
+    best = int(history["val_accuracy"].to_numpy().argmax())
+    assert len(history) == best + 1 + 2 < 12
+    valid = parts(tiny_index)[1]
+    found = predict(model, Batches(valid)).argmax(axis=1)
+    assert np.mean(found == 1 - valid["label"]) == pytest.approx(history["val_accuracy"].max())
+    assert history["val_accuracy"].max() > history["val_accuracy"].iloc[-1]
+
+
+def test_what_an_optimiser_is() -> None:
+    plain = training._optimiser("adam", 0.1, 0.0, None)
+    assert type(plain) is keras.optimizers.Adam
+    assert (plain.clipnorm, plain.weight_decay, plain.use_ema) == (None, None, False)
+    ours = training._optimiser("adamw", 0.1, 0.02, None)
+    assert (ours.clipnorm, ours.weight_decay, ours.use_ema) == (1.0, 0.02, False)
+    averaged = training._optimiser("adam", 0.1, 0.0, 0.9)
+    assert (averaged.use_ema, averaged.ema_momentum) == (True, 0.9)
+    with pytest.raises(ValueError, match="'sgd': choose 'adamw' or 'adam'"):
+        training._optimiser("sgd", 0.1, 0.0, None)
+    with pytest.raises(ValueError, match="optimiser='adamw' only"):
+        training._optimiser("adam", 0.1, 0.1, None)
+    with pytest.raises(ValueError, match=r"moving_average=1.5: .* such as 0.99"):
+        training._optimiser("adam", 0.1, 0.0, 1.5)
+
+
+def test_an_unknown_monitor(tiny_index: Index) -> None:
+    with pytest.raises(ValueError, match=r"'val_dice': choose 'val_loss' or 'val_accuracy'"):
+        wrong_labels(tiny_index, epochs=1, monitor="val_dice")
+
+
+# -- weights of classes --------------------------------------------------------------------
+
+
+def test_a_class_counts_as_much_as_it_is_told(tiny_index: Index) -> None:
+    """With a rate of almost nothing the loss is that of the first weights."""
+    train, valid = parts(tiny_index)
+    weights = {0: 3.0, 1: 0.5}
+    model = tiny_model()
+    found = predict(model, Batches(train))
+    labels = train["label"].to_numpy()
+    each = -np.log(found[np.arange(len(labels)), labels])
+    history = training.fit(
+        model,
+        Batches(train, 50),
+        Batches(valid),
+        epochs=1,
+        learning_rate=1e-9,
+        class_weight=weights,
+    )
+    expected = np.mean(each * np.array([weights[label] for label in labels]))
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+    assert abs(expected - each.mean()) > 0.01
+    # the validation loss is comparable with that of any other training
+    assert history["val_loss"][0] == pytest.approx(losses(model, valid), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({1: 2.0}, "no weight for label 0; it has 1"),
+        ({0: 1.0, 1: -1.0}, "give weights of 0 or more"),
+        ({0: 0.0, 1: 0.0}, "give weights of 0 or more"),
+    ],
+)
+def test_weights_that_cannot_be_meant(
+    tiny_index: Index, weights: dict[int, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        wrong_labels(tiny_index, epochs=1, class_weight=weights)
+
+
+# -- averaged weights ----------------------------------------------------------------------
+
+
+def test_averaged_weights_are_validated_kept_and_saved(tiny_index: Index, tmp_path: Path) -> None:
+    train, valid = parts(tiny_index)
+
+    def once(**options: Any) -> tuple[keras.Model, pd.DataFrame]:
+        model = tiny_model()
+        return model, training.fit(
+            model,
+            Batches(train, 4, shuffle=True),
+            Batches(valid),
+            epochs=4,
+            learning_rate=0.05,
+            schedule="constant",
+            **options,
+        )
+
+    _, plain = once()
+    model, averaged = once(moving_average=0.9, checkpoint=tmp_path / "best.keras")
+    # what is trained takes the same way …
+    np.testing.assert_allclose(averaged["loss"], plain["loss"], rtol=1e-3)
+    # … and what is validated lags behind it
+    assert (averaged["val_loss"] > plain["val_loss"] * 1.01).all()
+    assert losses(model, valid) == pytest.approx(averaged["val_loss"].min(), rel=1e-4)
+    loaded = keras.models.load_model(tmp_path / "best.keras")
+    np.testing.assert_allclose(
+        predict(loaded, Batches(valid)), predict(model, Batches(valid)), atol=1e-6
+    )
+
+
+def test_the_average_is_that_of_the_weights_after_each_step(tiny_index: Index) -> None:
+    train, valid = parts(tiny_index)
+    seen: list[np.ndarray] = []
+
+    class Follow(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen.append(keras.ops.convert_to_numpy(self.model.trainable_variables[0]).copy())
+
+    model = tiny_model()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "OneLine", lambda *_: Follow())  # in the place of the printed line
+        training.fit(model, Batches(train, 4), Batches(valid), epochs=2, learning_rate=0.05,
+                     schedule="constant", moving_average=0.8)  # fmt: skip
+    average = seen[0]
+    for weights in seen[1:]:
+        average = 0.8 * average + 0.2 * weights
+    assert len(seen) == 12
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(model.trainable_variables[0]), average, atol=1e-5
+    )
+
+
+def test_early_stopping_goes_back_to_averaged_weights(tiny_index: Index) -> None:
+    model, history = wrong_labels(
+        tiny_index, epochs=30, patience=2, schedule="constant", moving_average=0.5
+    )
+    assert len(history) < 30
+    valid = parts(tiny_index)[1]
+    wrong = valid.assign(label=1 - valid["label"])
+    assert losses(model, wrong) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+
+
+# -- segmentation --------------------------------------------------------------------------
+
+
+class MaskBatches(Batches):
+    """Batches whose masks are where a cell is violet."""
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        images, _ = super().__getitem__(number)
+        violet = (images[..., 2:] > 70) & (images[..., :1] < 130)
+        return images, violet.astype(np.float32)
+
+
+def tiny_unet(seed: int = 0) -> keras.Model:
+    """Return a network that judges each pixel by its own colour."""
+    inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
+    x = layers.Conv2D(8, 1, activation="relu", name="look")(x)
+    x = layers.Conv2D(1, 1, activation="sigmoid", name="probabilities")(x)
+    return reinitialise(keras.Model(inputs, x, name="tiny_unet"), seed)
+
+
+def test_an_answer_and_its_mask_are_moved_alike(tiny_index: Index) -> None:
+    """A network that answers with the first channel, and masks that are the first channel."""
+    inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
+    first = layers.Conv2D(1, 1, use_bias=False, name="first")(inputs)
+    model = keras.Model(inputs, first, name="first_channel")
+    model.get_layer("first").set_weights([np.array([[[[1.0], [0], [0]]]])])
+    augment = Augment(quarter_turns=True, flip_left_right=True, flip_up_down=True)
+    trainee = with_augmentation(model, augment)
+    images = Batches(tiny_index, 12)[0][0].astype(np.float32)
+    for training_now in (True, False):
+        both = np.asarray(trainee([images, images[..., :1]], training=training_now))
+        np.testing.assert_allclose(both[..., 0], both[..., 1], atol=0.05)
+        moved = np.abs(both[..., 1] - images[..., 0]).max()
+        assert moved > 20 if training_now else moved == 0
+
+
+@pytest.mark.parametrize(
+    ("augmented", "loss"), [(True, None), (False, None), (True, FocalTversky())]
+)
+def test_an_outline_is_learnt(
+    tiny_index: Index,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    augmented: bool,
+    loss: Any,
+) -> None:
+    train, valid = parts(tiny_index)
+    model = tiny_unet()
+    history = training.fit(
+        model,
+        MaskBatches(train, 6, shuffle=True),
+        MaskBatches(valid),
+        epochs=8,
+        learning_rate=0.1,
+        schedule="cosine",
+        augment=Augment(quarter_turns=True, flip_left_right=True) if augmented else None,
+        monitor="val_dice",
+        checkpoint=tmp_path / "best.keras",
+        loss=loss,
+    )
+    names = ["epoch", "loss", "dice", "val_loss", "val_dice", "learning_rate"]
+    assert sorted(history.columns) == sorted(names)
+    assert history["val_dice"].max() > 0.95
+    assert history["dice"].iloc[-1] > 0.9
+    last = history.iloc[-1]
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"epoch  8/8  train: loss {last['loss']:.3f}, dice {last['dice']:.3f}   "
+        f"validation: loss {last['val_loss']:.3f}, dice {last['val_dice']:.3f}"
+    )
+    found = predict(model, Batches(valid, 5))
+    assert found.shape == (12, SIZE, SIZE)
+    assert found.dtype == np.float16
+    truth = MaskBatches(valid)[0][1][..., 0]
+    overlap = 2 * (truth * (found >= 0.5)).sum() / (truth.sum() + (found >= 0.5).sum())
+    assert overlap == pytest.approx(history["val_dice"].max(), abs=2e-3)
+    loaded = keras.models.load_model(tmp_path / "best.keras")
+    np.testing.assert_array_equal(predict(loaded, Batches(valid, 5)), found)
+
+
+@pytest.mark.parametrize("wrong", [{"class_weight": {0: 1, 1: 2}}, {"label_smoothing": 0.1}])
+def test_what_makes_no_sense_for_masks(tiny_index: Index, wrong: dict[str, Any]) -> None:
+    data = (tiny_unet(), MaskBatches(tiny_index), MaskBatches(tiny_index))
+    with pytest.raises(ValueError, match=r"a segmentation has masks.*FocalTversky"):
+        training.fit(*data, epochs=1, learning_rate=0.1, **wrong)
+    with pytest.raises(ValueError, match="choose 'val_loss' or 'val_dice'"):
+        training.fit(*data, epochs=1, learning_rate=0.1, monitor="val_accuracy")
+
+
+# -- fine-tuning ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_whole_pretrained_network_is_tuned_along_a_cosine(tiny_index: Index) -> None:
+    train, valid = parts(tiny_index)
+    model = transfer(image_size=SIZE, trainable=True, dropout=0.2)
+    before = model.get_layer("stem").get_weights()[0]
+    history = training.fit(
+        model,
+        Batches(train, 8, shuffle=True),
+        Batches(valid),
+        epochs=4,
+        learning_rate=1e-3,
+        schedule="cosine",
+        weight_decay=0.02,
+        augment=Augment(quarter_turns=True),
+    )
+    assert len(history) == 4  # with the cosine, training does not stop early
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    assert np.abs(model.get_layer("stem").get_weights()[0] - before).max() > 1e-5
+    assert losses(model, valid) == pytest.approx(history["val_loss"].min(), rel=1e-3)
 
 
 # -- schedule and repeatability ------------------------------------------------------------
@@ -333,11 +641,27 @@ def test_features_of_an_interrupted_run_leave_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=r"the disk is full. Make room, or set .*TUTORIALS_DATA"):
             extract_features(tiny_extractor(), tiny_index)
     assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
     assert len(extract_features(tiny_extractor(), tiny_index)) == 36
     assert computed == [36, 36]
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "no array", "another shape"])
+def test_damaged_features_are_computed_anew(
+    tiny_index: Index, computed: list[int], tmp_path: Path, damage: str
+) -> None:
+    first = extract_features(tiny_extractor(), tiny_index)
+    (file,) = (tmp_path / "home").rglob("*_features-*.npy")
+    if damage == "another shape":
+        np.save(file, first[:5])
+    else:
+        content = {"cut short": file.read_bytes()[:-50], "empty": b"", "no array": b"features"}
+        file.write_bytes(content[damage])
+    np.testing.assert_array_equal(extract_features(tiny_extractor(), tiny_index), first)
+    assert computed == [36, 36]
+    np.testing.assert_array_equal(np.load(file), first)
 
 
 # -- heads on features ---------------------------------------------------------------------
@@ -372,7 +696,37 @@ def test_the_strength_is_chosen_on_the_validation_part() -> None:
     )
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+def test_classes_are_weighed_in_training_and_in_the_choice() -> None:
+    features, labels, valid_features, valid_labels = labelled(3)
+    few = np.flatnonzero((labels > 0) | (np.arange(60) < 12))  # 4 of label 0, 20 of the others
+    features, labels = features[few], labels[few]
+    plain = fit_head(features, labels, valid_features, valid_labels)
+    balanced = fit_head(features, labels, valid_features, valid_labels, class_weight="balanced")
+    weights = {0: 44 / 3 / 4, 1: 44 / 3 / 20, 2: 44 / 3 / 20}
+    told = fit_head(features, labels, valid_features, valid_labels, class_weight=weights)
+    assert balanced.losses == pytest.approx(told.losses)
+    rare = valid_labels == 0
+    assert (
+        balanced.predict(valid_features)[rare, 0].mean()
+        > plain.predict(valid_features)[rare, 0].mean() + 0.05
+    )
+    found = balanced.predict(valid_features)
+    each = -np.log(found[np.arange(len(valid_labels)), valid_labels])
+    counts = np.array([weights[label] for label in valid_labels])
+    assert balanced.losses[balanced.strength] == pytest.approx(np.average(each, weights=counts))
+
+
+def test_a_class_without_images_is_an_error() -> None:
+    features, labels, valid_features, valid_labels = labelled(3)
+    for gone in (1, 2):
+        kept = labels != gone
+        with pytest.raises(ValueError, match=f"No image of label {gone} is in the training part"):
+            fit_head(features[kept], labels[kept], valid_features, valid_labels)
+    with pytest.raises(ValueError, match="no weight for label 2"):
+        fit_head(features, labels, valid_features, valid_labels, class_weight={0: 1, 1: 1})
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
 def test_an_attached_head_gives_the_regression_s_probabilities(
     tiny_index: Index,
     classes: int,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from helpers.datasets import malaria
 from helpers.index import load_index
+from helpers.registry import Dataset
 
 CLASSES = ("Parasitized", "Uninfected")
 PATIENTS = tuple(f"C{number}P{number}thinF" for number in range(1, 7))
@@ -90,3 +94,150 @@ def frame(rows: list[tuple[str, int]], content: list[str] | None = None) -> pd.D
     if content is not None:
         index["content"] = content
     return index
+
+
+# -- the other layouts: stand-ins for the registry's entries, so that tests of the foundation
+# -- depend on nothing but their form --------------------------------------------------------
+
+
+def _named(pattern: str, file_name: str) -> str | None:
+    match = re.fullmatch(pattern, file_name, re.IGNORECASE)
+    return None if match is None else match[1]
+
+
+def _kind_of_xray(path: PurePath) -> dict[str, object] | None:
+    for kind in ("bacteria", "virus"):
+        if f"_{kind}_" in path.name:
+            return {"kind": kind}
+    return {"kind": "normal"} if "IM-" in path.name else None
+
+
+def _described_biopsy(path: PurePath) -> dict[str, object] | None:
+    match = re.fullmatch(r"SOB_[BM]_([A-Z]+)-(\d+-\w+)-(\d+)-\d+\.\w+", path.name)
+    if match is None:
+        return None
+    if match[1] not in ("A", "F", "DC", "LC"):
+        raise ValueError(f"the name gives an unknown subtype {match[1]!r}")
+    return {"subtype": match[1], "slide": match[2], "magnification": int(match[3])}
+
+
+XRAYS: Dataset = replace(
+    malaria.DATASET,
+    name="pneumonia",
+    classes=("NORMAL", "PNEUMONIA"),
+    positive="PNEUMONIA",
+    patient_of=lambda name: _named(r"(person\d+|(?:NORMAL2-)?IM-\d+).*\.\w+", name),
+    patient_example="person7_bacteria_24.jpeg",
+    same_patient={},
+    patient_maps=(),
+    describe=_kind_of_xray,
+)
+RETINAS: Dataset = replace(
+    XRAYS,
+    name="oct",
+    classes=("CNV", "DME", "DRUSEN", "NORMAL"),
+    positive=None,
+    patient_of=lambda name: _named(r"[A-Z]+-(\d+)-\d+\.\w+", name),
+    patient_example="CNV-1016042-1.jpeg",
+    describe=None,
+    urgent=("CNV", "DME"),
+)
+BIOPSIES: Dataset = replace(
+    XRAYS,
+    name="breast_cancer",
+    classes=("benign", "malignant"),
+    positive="malignant",
+    patient_of=lambda name: _named(r"SOB_[BM]_[A-Z]+-\d+-(\d+)\w*-\d+-\d+\.\w+", name),
+    patient_example="SOB_B_A-14-22549AB-200-001.png",
+    describe=_described_biopsy,
+    part_names={"train": "train", "validation": "test"},
+)
+BRAINS: Dataset = replace(
+    XRAYS,
+    name="brain_mri",
+    classes=("no tumour", "tumour"),
+    positive="tumour",
+    patient_of=lambda name: _named(r"(TCGA_\w+_\d{8})_\d+(?:_mask)?\.tif", name),
+    patient_example="TCGA_CS_4941_19960909_12.tif",
+    describe=None,
+    reader="volumes",
+)
+STAND_INS = {one.name: one for one in (malaria.DATASET, XRAYS, RETINAS, BIOPSIES, BRAINS)}
+VOLUMES = tuple(f"TCGA_CS_494{number}_19960909" for number in range(1, 7))
+
+
+def draw_file(path: Path, seed: int = 0, size: tuple[int, int] = (SIZE, SIZE)) -> Path:
+    """Write a picture of noise, (height, width) pixels, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def draw_xrays(root: Path, parts: Mapping[str, int] | None = None) -> Path:
+    """Write ``{train,val,test}/{NORMAL,PNEUMONIA}/…`` below a folder and return that folder.
+
+    Args:
+        root: made where it is missing.
+        parts: number of patients of each class in each part; two images each.
+    """
+    number = 0
+    for part, patients in (parts or {"train": 8, "val": 2, "test": 4}).items():
+        for _ in range(patients):
+            number += 1
+            kind = "virus" if number % 2 else "bacteria"
+            for one in (1, 2):
+                ill = f"PNEUMONIA/person{number}_{kind}_{one}.jpeg"
+                well = f"NORMAL/IM-{number:04}-{one:04}.jpeg"
+                draw_file(root / part / ill, 4 * number + one)
+                draw_file(root / part / well, 4 * number + 2 + one)
+    return root
+
+
+def draw_retinas(root: Path, classes: tuple[str, ...] = RETINAS.classes, patients: int = 6) -> Path:
+    """Write ``{CNV,DME,DRUSEN,NORMAL}/…`` below a folder, two images a patient."""
+    for place, class_name in enumerate(classes):
+        for patient in range(patients):
+            for one in (1, 2):
+                name = f"{class_name}-{1_000 * (place + 1) + patient}-{one}.jpeg"
+                draw_file(root / class_name / name, 100 * place + 10 * patient + one)
+    return root
+
+
+def draw_biopsies(root: Path, suffix: str = ".png") -> Path:
+    """Write BreaKHis' tree below a folder: two subtypes a class, three slides, two powers."""
+    names = {"A": "adenosis", "F": "fibroadenoma", "DC": "ductal_carcinoma",
+             "LC": "lobular_carcinoma"}  # fmt: skip
+    seed = 0
+    for subtype, long_name in names.items():
+        kind, letter = ("benign", "B") if subtype in "AF" else ("malignant", "M")
+        top = root / "BreaKHis_v1" / "histology_slides" / "breast" / kind / "SOB" / long_name
+        for slide in range(3):
+            number = f"{1_000 * (ord(subtype[0]) - 64) + slide}"
+            for power in (40, 200):
+                seed += 1
+                name = f"SOB_{letter}_{subtype}-14-{number}-{power}-001{suffix}"
+                place = top / f"SOB_{letter}_{subtype}_14-{number}" / f"{power}X"
+                draw_file(place / name, seed, (20, 30))
+    return root
+
+
+def draw_mask(path: Path, pixels: int, size: int = SIZE, value: int = 255) -> Path:
+    """Write a mask with so many pixels set, in the middle rows."""
+    mask = np.zeros(size * size, np.uint8)
+    mask[size * size // 2 : size * size // 2 + pixels] = value
+    Image.fromarray(mask.reshape(size, size)).save(path)
+    return path
+
+
+def draw_volumes(
+    root: Path, volumes: tuple[str, ...] = VOLUMES, slices: int = 4, size: int = SIZE
+) -> Path:
+    """Write ``kaggle_3m/<volume>/<volume>_<n>.tif`` and masks; the last half has tumour."""
+    for place, volume in enumerate(volumes):
+        folder = root / "kaggle_3m" / volume
+        for number in range(1, slices + 1):
+            draw_file(folder / f"{volume}_{number}.tif", 100 * place + number, (size, size))
+            tumour = 3 * size if number > slices // 2 else 0
+            draw_mask(folder / f"{volume}_{number}_mask.tif", tumour, size)
+    return root

@@ -62,7 +62,7 @@ def data_page() -> str:
             f"## {dataset.title} (`{dataset.name}`)",
             dataset.task,
             f"- **Size:** {counts}\n"
-            f"- **Classes:** {', '.join(dataset.classes)}; positive is {dataset.positive}\n"
+            f"- **Classes:** {_classes(dataset)}\n"
             f"- **A file name:** `{dataset.patient_example}`\n"
             f"- **Licence:** {dataset.licence}.\n"
             f"- **To cite:** {dataset.citation}.\n"
@@ -88,6 +88,16 @@ def data_page() -> str:
                 rows.append(f"| {figures} | {one.protocol} | {by_patient} | {one.source} |")
             parts += ["Published figures, each with the protocol it belongs to:", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _classes(dataset: registry.Dataset) -> str:
+    """Return the classes, and which of them count as positive or urgent."""
+    text = ", ".join(dataset.classes)
+    if dataset.positive is not None:
+        text += f"; positive is {dataset.positive}"
+    if dataset.urgent:
+        text += f"; urgent are {' and '.join(dataset.urgent)}"
+    return text
 
 
 if __name__ == "__main__":

@@ -1,0 +1,164 @@
+"""Retinal OCT: neovascularisation, oedema, drusen or none of them (Kermany 2018)."""
+
+from __future__ import annotations
+
+import re
+
+from helpers.registry import Dataset, Download, Profile, Published
+
+_FILES = "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files"
+_NAME = re.compile(r"(?:CNV|DME|DRUSEN|NORMAL)-(?P<patient>\d+)-\d+\.\w+", re.IGNORECASE)
+
+
+def patient_of(file_name: str) -> str | None:
+    """Return the patient's number in a scan's name, or None where there is none.
+
+    The class in front is no part of it: a patient may have scans under two labels.
+
+    Args:
+        file_name: such as ``CNV-1016042-66.jpeg``: class, patient, number of the image.
+    """
+    match = _NAME.fullmatch(file_name)
+    return None if match is None else match["patient"]
+
+
+DATASET = Dataset(
+    name="oct",
+    number=4,
+    title="Four states of the retina in optical coherence tomography",
+    task=(
+        "Does a cross-section of the retina show choroidal neovascularisation (CNV), diabetic "
+        "macular oedema (DME), drusen, or none of them?"
+    ),
+    classes=("CNV", "DME", "DRUSEN", "NORMAL"),
+    positive=None,  # four classes side by side
+    urgent=("CNV", "DME"),
+    patient_of=patient_of,
+    patient_example="CNV-1016042-66.jpeg",
+    downloads=(
+        # Release v2, which the article and Kaggle's kermany2018 have.
+        Download(f"{_FILES}/5699a1d8-d1b6-45db-bb92-b61051445347/file_downloaded", None, 5_793),
+        # Release v3 (ZhangLabData.zip, CellData/OCT), whose test patients are apart.
+        Download(f"{_FILES}/810b2ce2-11c3-4424-996e-3bef36600907/file_downloaded", None, 8_400),
+    ),
+    # All of a scan is kept. Bars beside it would show its format, which tells the class.
+    fit="squash",
+    counts={  # release v2: train, val and test together
+        "images": 84_484,
+        "CNV": 37_455,
+        "DME": 11_598,
+        "DRUSEN": 8_866,
+        "NORMAL": 26_565,
+    },
+    licence="CC BY 4.0 (Kermany, Zhang, Goldbaum). The synthetic sample is ours (MIT)",
+    citation=(
+        "Kermany DS, Goldbaum M, Cai W, et al. Identifying medical diagnoses and treatable "
+        "diseases by image-based deep learning. Cell 172(5):1122-1131, 2018. "
+        "doi 10.1016/j.cell.2018.02.010. Data: doi 10.17632/rscbjbr9sj"
+    ),
+    article=(
+        "«医学图像分析的深度学习» (Deep learning for the analysis of medical images), after "
+        "Pawan Jain, 2019; code: github.com/pawangeek/pytorch-notebooks, "
+        "Retinal-image-classification"
+    ),
+    defects=(
+        "There are two releases with different test sets. v2 (OCT2017.tar.gz, Kaggle's "
+        "kermany2018): 83,484 training, 968 test and 32 validation images. v3 "
+        "(ZhangLabData.zip, folder CellData/OCT): 108,309 training images by file count "
+        "(108,312 in the paper) and 1,000 test images. The synthetic sample is like v2.",
+        "In v2, 91 % of the test images show patients who are also in train (counted on the "
+        "files). In v3 no patient is on both sides. Tampu 2022 (doi 10.1038/s41597-022-01618-6) "
+        "measured on OCT sets that such leaks raise accuracy by 5 to 30 points.",
+        "v2's val holds eight images a class (and a .DS_Store, which some have counted as a "
+        "ninth): too few to stop anything by. Take the validation part out of train.",
+        "Classes are unbalanced: train of v2 has 37,205 CNV, 26,315 NORMAL, 11,348 DME and "
+        "8,616 DRUSEN images, so that accuracy hides DRUSEN; test and val are balanced.",
+        "The size tells the class: nearly every training image of 512×512 pixels is DME, while "
+        "test images are mostly 1,024 wide. Sizes run from 384 to 1,536 by 496 to 512.",
+        "Some patients stand under two labels; the class is no part of the patient's number.",
+        "Some test images are pixel-identical under different patient numbers.",
+        "Scans that were turned have white wedges at their borders.",
+        "The archive of v2 holds .DS_Store and ._* files, which are no images; Kaggle's copy "
+        "has the folder twice, and the folder's name ends in a space: «OCT2017 ».",
+    ),
+    published=(
+        Published(
+            {"accuracy": 0.966, "sensitivity": 0.978, "specificity": 0.974, "auc": 0.999},
+            "108,312 training images, 1,000 test images of other patients (as in v3), "
+            "Inception-v3; sensitivity, specificity and AUC are of urgent (CNV, DME) against "
+            "the rest",
+            "Kermany 2018, doi 10.1016/j.cell.2018.02.010",
+            patient_wise=True,
+        ),
+        Published(
+            {"accuracy": 0.934, "sensitivity": 0.966, "specificity": 0.940, "auc": 0.988},
+            "1,000 training images a class, the same test images and question",
+            "Kermany 2018, doi 10.1016/j.cell.2018.02.010",
+            patient_wise=True,
+        ),
+        Published(
+            {"weighted_error": 0.048},
+            "mean of six human experts on the same test images (0.004 to 0.105; the network "
+            "0.066), errors weighted by what they cost the patient",
+            "Kermany 2018, doi 10.1016/j.cell.2018.02.010",
+            patient_wise=True,
+        ),
+        Published(
+            {"accuracy": 0.776},
+            "OCTMNIST (made from v3, its test patients apart), 28 pixels, best of the benchmark",
+            "MedMNIST v2, doi 10.1038/s41597-022-01721-8",
+            patient_wise=True,
+        ),
+        Published(
+            {"accuracy": 0.905},
+            "OCTMNIST (made from v3, its test patients apart), 128 pixels, VGG16",
+            "MedMNIST+",
+            patient_wise=True,
+        ),
+    ),
+    profiles={
+        "sample": Profile(
+            image_size=128,
+            batch_size=32,
+            epochs=12,
+            backbone="efficientnet_lite0",
+            learning_rate=3e-3,
+            max_images=1_000,
+            augment={"rotate": 8.0, "zoom": 0.1, "shift": 0.05, "flip_left_right": True},
+            why="small enough to run in a minute on two processor cores",
+        ),
+        "best": Profile(
+            image_size=160,
+            batch_size=32,
+            epochs=10,
+            backbone="efficientnet_lite0",
+            learning_rate=1e-3,
+            small_epochs=3,
+            augment={
+                "rotate": 8.0,
+                "zoom": 0.1,
+                "shift": 0.05,
+                "flip_left_right": True,
+                "brightness": 15.0,
+            },
+            why="our recipe for the real scans: the whole network fine-tuned",
+        ),
+        "source": Profile(
+            image_size=224,
+            batch_size=128,
+            epochs=15,
+            backbone="vgg16",
+            learning_rate=1e-3,
+            small_epochs=3,
+            # ColorJitter() without arguments changed nothing: a little light and contrast here
+            augment={
+                "crop": 0.2,
+                "rotate": 15.0,
+                "flip_left_right": True,
+                "brightness": 10.0,
+                "contrast": 0.1,
+            },
+            why="the article's own recipe, its slips mended; hours without a GPU",
+        ),
+    },
+)

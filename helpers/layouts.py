@@ -1,0 +1,344 @@
+"""Finding the image files of a dataset, wherever its archives put them, and naming the rest.
+
+Two kinds of layout: a folder for each class (perhaps inside the official parts ``train``,
+``val`` and ``test``), and a folder for each patient with a mask beside each image.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from helpers import images
+from helpers.registry import Dataset
+
+DEPTH = 4  # how many folders below data_dir the folder that holds class folders may lie
+UNKNOWN = -1  # the label of an image whose mask has not been read yet
+
+_SLICE = re.compile(r"_(\d+)$")
+
+
+@dataclass
+class Found:
+    """What lies in a dataset's folder.
+
+    Attributes:
+        rows: one dictionary an image: ``path``, ``label``, ``class_name``, ``patient`` (None
+            where the name gives none), ``part`` and the dataset's own columns.
+        left_out: dictionaries of ``path`` and ``reason``.
+        notes: sentences about the layout.
+        folders: those that hold the class folders, or the patients' folders.
+    """
+
+    folders: list[Path]
+    rows: list[dict[str, object]] = field(default_factory=list)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Note a file that cannot be used."""
+        self.left_out.append({"path": str(path), "reason": reason})
+
+
+def find_images(root: Path, dataset: Dataset) -> Found:
+    """Return the image files below a folder.
+
+    Args:
+        root: absolute; the archive as it unpacks, or any folder in it that still holds all
+            classes (or patients).
+        dataset: says how the files are laid out.
+
+    Raises:
+        ValueError: it is no such dataset, or a class folder is missing; says what was
+            expected beside what was found.
+    """
+    if dataset.reader == "volumes":
+        return _find_volumes(root, dataset)
+    return _find_classes(root, dataset)
+
+
+def expected(dataset: Dataset) -> str:
+    """Return a sentence on how a dataset's folder should look."""
+    if dataset.reader == "volumes":
+        return (
+            f"Expected: a folder (up to {DEPTH} folders deep) with a folder for each patient in "
+            f"it, each full of images named like {dataset.patient_example}, and beside each "
+            f"image its mask, whose name ends in {dataset.mask_suffix}."
+        )
+    folders = ", ".join(f"{name}/" for name in dataset.classes)
+    return (
+        f"Expected: a folder with {folders} in it (or up to {DEPTH} folders above them), each "
+        f"full of images named like {dataset.patient_example}."
+    )
+
+
+# -- a folder for each class ---------------------------------------------------------------
+
+
+def _find_classes(root: Path, dataset: Dataset) -> Found:
+    """Return the images of the class folders, which may stand in several official parts."""
+    groups = _groups(root, dataset)
+    wanted = {name.lower() for name in dataset.classes}
+    whole = [
+        group
+        for group in groups
+        if {child.name.lower() for folder in group for child in _classes_in(folder, wanted)}
+        == wanted
+    ]
+    if not whole:
+        raise ValueError(_nothing_found(root, dataset, groups))
+    found = Found(whole[0], notes=_about_groups(root, dataset, whole))
+    for label, class_name in enumerate(dataset.classes):
+        for folder in found.folders:
+            part = "" if folder == root else dataset.part_names.get(_plain(folder), "")
+            for child in _classes_in(folder, {class_name.lower()}):
+                for path in _files(child):
+                    _add_image(found, path, root, dataset, label, part)
+    return found
+
+
+def _groups(root: Path, dataset: Dataset) -> list[list[Path]]:
+    """Return the folders that hold class folders, those of one set together.
+
+    Folders side by side whose names are official parts are one set; any other folder is a
+    set by itself. The shallowest set comes first.
+    """
+    wanted = {name.lower() for name in dataset.classes}
+    groups: dict[Path, list[Path]] = {}
+    for folder in _folders(root, stop=wanted):
+        if not _classes_in(folder, wanted):
+            continue
+        is_part = folder != root and _plain(folder) in dataset.part_names
+        groups.setdefault(folder.parent / "*" if is_part else folder, []).append(folder)
+    return list(groups.values())
+
+
+def _about_groups(root: Path, dataset: Dataset, whole: list[list[Path]]) -> list[str]:
+    """Return what is worth saying about the sets that were found; the first is taken."""
+    notes = []
+    if len(whole) > 1:
+        others = [folder for group in whole[1:] for folder in group]
+        twice = ", ".join(str(folder.relative_to(root)) for folder in others)
+        notes.append(f"The class folders are there more than once; left alone: {twice}.")
+    for folder in whole[0]:
+        there = {child.name.lower() for child in _subfolders(folder)}
+        missing = [name for name in dataset.classes if name.lower() not in there]
+        if missing:
+            notes.append(f"{folder.relative_to(root)} has no folder {', '.join(missing)}.")
+    return notes
+
+
+def _add_image(
+    found: Found, path: Path, root: Path, dataset: Dataset, label: int, part: str
+) -> None:
+    """Add one file of a class folder to the rows, or to what is left out."""
+    if not _is_image(path):
+        found.leave_out(path, "not an image file")
+        return
+    row = {
+        "path": str(path),
+        "label": label,
+        "class_name": dataset.classes[label],
+        "patient": dataset.patient_of(path.name),
+        "part": part,
+    }
+    own = _own_columns(found, path, root, dataset)
+    if own is not None:
+        found.rows.append({**own, **row})
+
+
+def _own_columns(
+    found: Found, path: Path, root: Path, dataset: Dataset
+) -> dict[str, object] | None:
+    """Return a file's own columns; None where it was left out for want of them."""
+    if dataset.describe is None:
+        return {}
+    try:
+        own = dataset.describe(path.relative_to(root))
+    except ValueError as error:
+        found.leave_out(path, str(error))
+        return None
+    if own is None:
+        found.leave_out(path, f"a name of another kind (expected like {dataset.patient_example})")
+    return own
+
+
+def _nothing_found(root: Path, dataset: Dataset, groups: list[list[Path]]) -> str:
+    """Return what to say where no set has every class folder."""
+    wanted = {name.lower() for name in dataset.classes}
+    text = f"{root} holds no images of the dataset {dataset.name!r}"
+    if groups:
+        best = max(groups, key=lambda group: max(len(_classes_in(one, wanted)) for one in group))
+        there = {child.name.lower() for folder in best for child in _classes_in(folder, wanted)}
+        missing = ", ".join(f"{name}/" for name in dataset.classes if name.lower() not in there)
+        has = ", ".join(f"{name}/" for name in dataset.classes if name.lower() in there)
+        places = ", ".join(str(folder) for folder in best)
+        text = (
+            f"{root} holds no complete dataset {dataset.name!r}: the class folder {missing} is "
+            f"missing beside {has} in {places}"
+        )
+    return f"{text}. {expected(dataset)} Found: {_listing(root)}."
+
+
+# -- a folder for each patient -------------------------------------------------------------
+
+
+def _find_volumes(root: Path, dataset: Dataset) -> Found:
+    """Return the images of the patients' folders, each with the path of its mask.
+
+    Their labels are unknown until the masks are read.
+    """
+    holders = [folder for folder in _folders(root) if _holds_volumes(folder, dataset)]
+    if not holders:
+        raise ValueError(
+            f"{root} holds no images of the dataset {dataset.name!r}. {expected(dataset)} "
+            f"Found: {_listing(root)}."
+        )
+    found = Found(holders[:1])
+    if len(holders) > 1:
+        twice = ", ".join(str(folder.relative_to(root)) for folder in holders[1:])
+        found.notes.append(f"The patients' folders are there more than once; left alone: {twice}.")
+    for volume in _subfolders(holders[0]):
+        _add_volume(found, volume, root, dataset)
+    return found
+
+
+def _holds_volumes(folder: Path, dataset: Dataset) -> bool:
+    """Return whether a folder has patients' folders in it."""
+    return any(
+        _is_mask(path, dataset) for child in _subfolders(folder) for path in _files_in(child)
+    )
+
+
+def _add_volume(found: Found, volume: Path, root: Path, dataset: Dataset) -> None:
+    """Add a patient's images that have a mask, in the order of their slices."""
+    files = []
+    for path in _files_in(volume):
+        if _is_image(path):
+            files.append(path)
+        else:
+            found.leave_out(path, "not an image file")
+    masks = {_stem_of_mask(path, dataset): path for path in files if _is_mask(path, dataset)}
+    slices = [path for path in files if not _is_mask(path, dataset)]
+    rows = [row for path in slices if (row := _slice_row(found, path, masks, root, dataset))]
+    found.rows += sorted(rows, key=lambda row: int(str(row["slice"])))
+    stems = {path.stem for path in slices}
+    for stem, path in masks.items():
+        if stem not in stems:
+            found.leave_out(path, "a mask without its image")
+
+
+def _slice_row(
+    found: Found, path: Path, masks: dict[str, Path], root: Path, dataset: Dataset
+) -> dict[str, object] | None:
+    """Return the row of one slice, or None where it was left out."""
+    number = _SLICE.search(path.stem)
+    if number is None or dataset.patient_of(path.name) is None:
+        found.leave_out(
+            path, f"the name gives no patient and slice (expected like {dataset.patient_example})"
+        )
+        return None
+    if not path.name.startswith(f"{path.parent.name}_"):
+        found.leave_out(path, f"another patient's name in the folder {path.parent.name}")
+        return None
+    if path.stem not in masks:
+        found.leave_out(path, "an image without its mask")
+        return None
+    own = _own_columns(found, path, root, dataset)
+    if own is None:
+        return None
+    return {
+        **own,
+        "path": str(path),
+        "label": UNKNOWN,
+        "class_name": "",
+        "patient": path.parent.name,
+        "part": "",
+        "slice": int(number[1]),
+        "mask": str(masks[path.stem]),
+    }
+
+
+def _is_mask(path: Path, dataset: Dataset) -> bool:
+    return _is_image(path) and path.stem.lower().endswith(dataset.mask_suffix.lower())
+
+
+def _stem_of_mask(path: Path, dataset: Dataset) -> str:
+    """Return the stem of the image that a mask belongs to."""
+    return path.stem[: -len(dataset.mask_suffix)]
+
+
+# -- folders and files ---------------------------------------------------------------------
+
+
+def _folders(root: Path, stop: set[str] | None = None) -> Iterator[Path]:
+    """Yield the root and the folders below it, shallow ones first; none inside ``stop``."""
+    level = [root]
+    for _ in range(DEPTH + 1):
+        yield from level
+        level = [
+            child
+            for folder in level
+            for child in _subfolders(folder)
+            if child.name.lower() not in (stop or ())
+        ]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones and what macOS adds to zips."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                Path(entry.path)
+                for entry in entries
+                if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+            )
+    except PermissionError:
+        return []  # such as lost+found on the top of a disk: no place for images
+
+
+def _classes_in(folder: Path, wanted: set[str]) -> list[Path]:
+    """Return the class folders in a folder, whatever their case."""
+    return [child for child in _subfolders(folder) if child.name.lower() in wanted]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of those below it, sorted folder by folder."""
+    yield from _files_in(folder)
+    for child in _subfolders(folder):
+        yield from _files(child)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if not entry.is_dir())
+    except PermissionError:
+        return []
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES and not path.name.startswith("._")
+
+
+def _plain(folder: Path) -> str:
+    """Return a folder's name as part names are written."""
+    return folder.name.strip().lower()
+
+
+def _listing(root: Path, most: int = 8) -> str:
+    """Return what lies in a folder, shortened."""
+    names = sorted(child.name + ("/" if child.is_dir() else "") for child in root.iterdir())
+    if not names:
+        return "an empty folder"
+    return shorten(names, most)
+
+
+def shorten(names: Sequence[str], most: int) -> str:
+    """Return names in a row, the first so many and the number of the others."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,89 @@
+"""What the registry says of the retinal OCT scans."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers import registry
+from helpers.datasets.oct import patient_of
+from helpers.registry import Dataset
+
+
+@pytest.fixture
+def oct_set() -> Dataset:
+    """Return the OCT dataset."""
+    return registry.get("oct")
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("CNV-81630-6.jpeg", "81630"),
+        ("CNV-1016042-66.jpeg", "1016042"),
+        ("drusen-81630-1.JPG", "81630"),  # the same person under another label
+        ("._CNV-81630-6.jpeg", None),
+        (".DS_Store", None),
+        ("CNV-81630.jpeg", None),
+        ("AMD-81630-6.jpeg", None),
+        ("CNV-81630-6-copy.jpeg", None),
+        ("CNV-81630-6.png", "81630"),
+        ("", None),
+    ],
+)
+def test_the_patient_is_the_number_in_the_middle(name: str, patient: str | None) -> None:
+    assert patient_of(name) == patient
+
+
+def test_four_classes_side_by_side(oct_set: Dataset) -> None:
+    assert oct_set.classes == ("CNV", "DME", "DRUSEN", "NORMAL")
+    assert oct_set.positive is None
+    assert set(oct_set.urgent) == {"CNV", "DME"}
+    with pytest.raises(ValueError, match="no positive one"):
+        _ = oct_set.positive_label
+    assert oct_set.tutorial == "04_oct"
+    assert oct_set.patient_of(oct_set.patient_example) is not None
+
+
+def test_counts_are_those_of_release_two(oct_set: Dataset) -> None:
+    counts = dict(oct_set.counts)
+    assert counts["images"] == sum(counts[name] for name in oct_set.classes)
+    assert counts["images"] == 83_484 + 968 + 32
+    train = {"CNV": 37_205, "DME": 11_348, "DRUSEN": 8_616, "NORMAL": 26_315}
+    assert sum(train.values()) == 83_484
+    assert {name: counts[name] - 242 - 8 for name in train} == train
+
+
+def test_the_defects_tell_the_releases_apart(oct_set: Dataset) -> None:
+    text = " ".join(oct_set.defects)
+    for fact in (
+        "v2",
+        "v3",
+        "83,484",
+        "108,309",
+        "108,312",
+        "968",
+        "91 %",
+        "eight images",
+        "DS_Store",
+    ):
+        assert fact in text, fact
+
+
+def test_a_scan_keeps_its_whole_width(oct_set: Dataset) -> None:
+    assert oct_set.fit == "squash"
+
+
+def test_the_source_profile_is_the_article(oct_set: Dataset) -> None:
+    source = oct_set.profiles["source"]
+    assert (source.image_size, source.batch_size, source.backbone) == (224, 128, "vgg16")
+    assert source.learning_rate == 1e-3
+    assert source.augment["rotate"] == 15.0
+    assert source.augment["crop"] == 0.2
+    assert set(oct_set.profiles) == {"sample", "best", "source"}
+
+
+def test_published_figures_say_how_they_were_measured(oct_set: Dataset) -> None:
+    best = oct_set.published[0]
+    assert best.figures["accuracy"] == 0.966
+    assert best.patient_wise
+    assert all(one.protocol and one.source for one in oct_set.published)
