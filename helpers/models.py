@@ -205,15 +205,17 @@ def article_cnn(
     return reinitialise(keras.Model(inputs, probabilities(x, classes, seed), name=name), seed)
 
 
-def mirrored(model: keras.Model) -> keras.Model:
-    """Return a model that averages the answers to an image and to its three mirror images.
+def mirrored(model: keras.Model, *, up_down: bool = True) -> keras.Model:
+    """Return a model that averages the answers to an image and to its mirror images.
 
     An answer that is a map (of a U-Net) is mirrored back before it is averaged.
 
     Args:
         model: from RGB pixels 0–255 to probabilities, (n, classes) or (n, height, width, 1).
+        up_down: False mirrors left and right only (two views instead of four): for pictures
+            that have an up and a down, which no training image showed upside down.
     """
-    return _averaged_over(model, _MIRRORS, "mirrored")
+    return _averaged_over(model, _MIRRORS if up_down else _MIRRORS[:2], "mirrored")
 
 
 def turned(model: keras.Model) -> keras.Model:

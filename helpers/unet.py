@@ -15,6 +15,7 @@ from keras import layers
 
 from helpers.backbones import build, draw_anew, reinitialise
 
+_MOMENTUM = 0.9  # of batch normalisation: how much of the stored means survives a step
 _STRIDES = (2, 4, 8, 16)  # of the maps that are carried over to the decoder
 # EfficientNet-Lite0's last stages (320 and 1,280 channels, a third of its weights) prepare
 # the choice among 1,000 classes; an outline needs the 192 channels before them.
@@ -60,6 +61,11 @@ def unet(
         raise ValueError(f"filters={tuple(filters)}: give {len(_STRIDES) + 1} numbers of channels.")
     trunk = build(encoder, image_size, weights, seed)
     trunk.trainable = trainable
+    for layer in trunk.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            # 0.99, as published, would still hold half of ImageNet's means after 60 steps,
+            # and validation would judge a network that nobody trained
+            layer.momentum = _MOMENTUM
     skips = [_last_map(trunk, image_size // stride, encoder) for stride in _STRIDES]
     bottleneck = _BOTTLENECKS.get(encoder)
     x = trunk.get_layer(bottleneck).output if bottleneck else trunk.output
@@ -124,7 +130,7 @@ def res_unet(
 def _separable(x: Any, channels: int, name: str) -> Any:
     """Return a separable 3×3 convolution with batch normalisation and ReLU."""
     x = layers.SeparableConv2D(channels, 3, padding="same", use_bias=False, name=name)(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_normalise")(x)
+    x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_normalise")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -140,7 +146,7 @@ def _convolution(x: Any, channels: int, width: int, name: str) -> Any:
     """Return a convolution with batch normalisation."""
     x = layers.Conv2D(channels, width, padding="same", use_bias=False,
                       kernel_initializer="he_normal", name=name)(x)  # fmt: skip
-    return layers.BatchNormalization(momentum=0.9, name=f"{name}_normalise")(x)
+    return layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_normalise")(x)
 
 
 def _pixel_probabilities(x: Any) -> Any:

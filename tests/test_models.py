@@ -442,6 +442,13 @@ def test_mirrored_is_the_mean_over_four_views(small: keras.Model, tmp_path: Path
     np.testing.assert_array_equal(answers(loaded, images), found)
 
 
+def test_mirrored_left_and_right_alone_is_the_mean_over_two_views(small: keras.Model) -> None:
+    images = pixels(4)
+    mirrored = models.mirrored(small, up_down=False)
+    expected = (answers(small, images) + answers(small, images[:, :, ::-1])) / 2
+    np.testing.assert_allclose(answers(mirrored, images), expected, atol=1e-6)
+
+
 def test_turned_is_the_mean_over_eight_views(small: keras.Model, tmp_path: Path) -> None:
     images = pixels(4)
     quarters = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]

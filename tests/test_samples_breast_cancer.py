@@ -14,7 +14,7 @@ from helpers.datasets.breast_cancer import describe, patient_of
 from helpers.samples import breast_cancer
 
 PATIENTS, IMAGES = 9, 60
-PIXELS = "to be stored"
+PIXELS = "d8e668d1b94da342a74b5ed19689ee84e15c1b1d1f3b467216b7af4fda8da21d"
 """Over names and pixels before encoding, seed 0; when it changes on purpose, raise VERSION."""
 NAME = re.compile(r"SOB_([BM])_([A-Z]+)-14-(\d+[A-Z]*)-(40|100|200|400)-\d{3}\.png")
 CLASS_OF = {"B": "benign", "M": "malignant"}
@@ -119,9 +119,9 @@ def test_pictures_look_like_stained_tissue(drawn: Path) -> None:
 
 
 def test_patients_differ_in_stain_more_than_their_own_pictures() -> None:
-    slides = breast_cancer._plan(0, 44, 900)[:24:2]
+    slides = breast_cancer._plan(0, 44, 900)[:30:2]
     own = np.array([[breast_cancer.draw_view(slide, view).mean(axis=(0, 1))
-                     for view in slide.views[::5][:3]] for slide in slides])  # fmt: skip
+                     for view in slide.views[:4]] for slide in slides])  # fmt: skip
     assert (own.mean(axis=1).std(axis=0) > 1.4 * own.std(axis=1).mean(axis=0)).all()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from helpers import models
 from helpers.unet import res_unet, unet
@@ -98,6 +99,12 @@ def test_the_encoder_has_its_own_weights_and_preprocessing(pretrained: keras.Mod
         expected = answers(keras.Model(extractor.input, extractor.get_layer(name).output), pixels())
         found = keras.Model(pretrained.input, pretrained.get_layer(name).output)
         np.testing.assert_allclose(answers(found, pixels()), expected, atol=1e-4)
+
+
+def test_stored_means_follow_within_few_steps(pretrained: keras.Model) -> None:
+    means = [layer for layer in pretrained.layers if isinstance(layer, layers.BatchNormalization)]
+    assert len(means) > 40
+    assert {layer.momentum for layer in means} == {0.9}
 
 
 def test_a_frozen_encoder_leaves_the_decoder_to_train() -> None:

@@ -81,7 +81,7 @@ _PEOPLE: tuple[_Person, ...] = (
     (("MC", "19979"), ("MC", "19979C")),
 )
 _MORE = ("DC", "A", "DC", "LC", "F", "TA", "DC", "F", "DC", "PT", "DC", "PC", "DC", "F", "TA",
-         "MC", "DC", "A", "TA", "DC", "LC", "DC", "F", "PC", "DC", "DC", "PT", "DC", "LC", "DC",
+         "MC", "DC", "A", "DC", "DC", "LC", "DC", "F", "PC", "DC", "DC", "PT", "DC", "LC", "DC",
          "F", "DC", "DC", "A", "PC", "DC", "DC")  # fmt: skip
 
 
@@ -306,7 +306,7 @@ def _vary_twins(seed: int, slides: list[Slide]) -> None:
 
 def _share_out(rng: np.random.Generator, slides: int, images: int) -> NDArray[np.int64]:
     """Return how many images of each slide are taken at each magnification: int64 (slides, 4)."""
-    weight = rng.gamma(5.0, 1.0, (slides, 1)) * np.array([[1.0, 1.05, 1.0, 0.92]])
+    weight = rng.gamma(9.0, 1.0, (slides, 1)) * np.array([[1.0, 1.05, 1.0, 0.92]])
     exact = (images - 4 * slides) * weight / weight.sum()
     counts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     rest = images - 4 * slides - int(counts.sum())
@@ -372,7 +372,7 @@ class _Section:
         self.angle = np.zeros(shape)
         self.across = np.zeros(shape)
         noise = self.smooth(2.6) if self.pixel < 2.6 else np.zeros(shape)
-        self.uneven = np.pad(np.exp(np.clip(0.28 * noise, -0.6, 0.6)), 1, mode="edge").ravel()
+        self.uneven = np.pad(np.exp(np.clip(0.17 * noise, -0.4, 0.4)), 1, mode="edge").ravel()
 
     # Connective tissue.
 
