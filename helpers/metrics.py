@@ -252,6 +252,8 @@ def table(figures: dict[str, dict[str, Estimate]], names: Sequence[str]) -> pd.D
 
 def _unbroken(figure: Estimate) -> str:
     """Return the figure's text so that a narrow table does not break it in the middle."""
+    if np.isnan(figure.value):  # the precision of a test without an alarm
+        return "—"
     return str(figure).replace(" ", "\u00a0").replace("–", "\u2060–\u2060")
 
 

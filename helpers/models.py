@@ -261,14 +261,16 @@ def randomised(model: keras.Model, seed: int) -> keras.Model:
 
 
 def layer_table(model: keras.Model) -> list[dict[str, Any]]:
-    """Return one row a layer: name, type, output shape, parameters, trainable or not."""
+    """Return one row a layer: name, type, output shape, parameters, trainable (``"yes"``, ``"no"``
+    or, where a layer has no parameters, empty).
+    """
     return [
         {
             "layer": layer.name,
             "type": type(layer).__name__,
             "output": "×".join(str(size) for size in tuple(layer.output.shape)[1:]),
             "parameters": layer.count_params(),
-            "trainable": bool(layer.trainable_weights),
+            "trainable": ("yes" if layer.trainable_weights else "no") if layer.weights else "",
         }
         for layer in model.layers
     ]

@@ -74,5 +74,5 @@ def test_the_other_profiles_start_and_train(
 def test_the_sample_is_hard_and_a_split_by_cell_flatters(sample_run: Path) -> None:
     figures = results.load(sample_run / "malaria")["figures"]
     assert figures["accuracy"]["value"] < 1
-    assert figures["gain_by_image"]["low"] > 0
+    assert figures["gain_by_image"]["value"] > 0.005
     assert figures["auc"]["low"] > figures["auc_mean_colour"]["value"]
