@@ -261,8 +261,9 @@ def randomised(model: keras.Model, seed: int) -> keras.Model:
 
 
 def layer_table(model: keras.Model) -> list[dict[str, Any]]:
-    """Return one row a layer: name, type, output shape, parameters, trainable (``"yes"``, ``"no"``
-    or, where a layer has no parameters, empty).
+    """Return one row a layer: name, type, output shape, parameters, trainable or not.
+
+    Trainable is ``"yes"`` or ``"no"``, and empty where a layer has no parameters.
     """
     return [
         {

@@ -305,7 +305,7 @@ def test_the_table_of_layers_says_what_is_trainable(lite: keras.Model, frozen: k
         "type": "Dense",
         "output": "2",
         "parameters": 2_562,
-        "trainable": True,
+        "trainable": "yes",
     }
     assert rows["stem"]["trainable"] == "no" and rows["pooled"]["trainable"] == ""
     assert {row["layer"]: row["trainable"] for row in models.layer_table(lite)}["stem"] == "yes"
