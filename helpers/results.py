@@ -642,7 +642,13 @@ def _card_figures(record: Record) -> str:
         over = f"{figure['n']:,} {figure['unit']}"
         rows.append(f"| {label(name)} | {with_interval(figure)} | {over} |")
     head = ["| figure | value (95 % interval) | over |", "|---|---|---|"]
-    return "\n".join(["Measured on the test part, which was read once.", "", *head, *rows])
+    said = ["Measured on the test part, which was read once."]
+    if "gain_by_image" in record["figures"]:
+        said.append(
+            "«By patient», «by image» and «gain» are not about this model: they compare the two "
+            "ways to split, with the frozen backbone over all folds."
+        )
+    return "\n".join([" ".join(said), "", *head, *rows])
 
 
 def _card_limitations(record: Record, known: object | None) -> list[str]:

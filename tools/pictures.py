@@ -70,9 +70,9 @@ def first_screen() -> bytes:
                        color=(plots.VERMILION, plots.BLUE)[height])  # fmt: skip
         right.annotate(f"{label}\n{claim}", (claim.value, -height), (0, 12),
                        textcoords="offset points", ha="center", fontsize=10)  # fmt: skip
-    right.set(ylim=(-1.5, 0.8), yticks=[], xlabel="accuracy, with its 95 % interval over patients")
+    right.set(ylim=(-1.95, 0.8), yticks=[], xlabel="accuracy, with its 95 % interval over patients")
     gain = _estimate(stored["figures"]["gain_by_image"])
-    right.text(0.02, 0.06, f"the wrong split claims {gain.value:+.3f}\n"
+    right.text(0.02, 0.03, f"the wrong split claims {gain.value:+.3f}\n"
                f"({gain.low:+.3f} to {gain.high:+.3f}) too much", transform=right.transAxes,
                fontsize=10)  # fmt: skip
     right.set_title("Same cells, same features: only the split differs", fontsize=11)

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from helpers.plots._base import (
@@ -104,23 +105,26 @@ def heatmaps(
     figure, panels = _new(len(pictures), len(columns), wide,
                           1.2 + len(pictures) * (cell * min(tall, 2.0) + 0.08))  # fmt: skip
     grid = np.array(panels, dtype=object).reshape(len(pictures), len(columns))
-    drawn_map: Any = None
     for row, picture in enumerate(pictures):
         for column, (name, own) in enumerate(columns):
             axes = grid[row, column]
             _frame(axes, styles[kinds[row]] if kinds and own is None else None)
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
-            if own is not None:
-                edge = (-0.5, picture.shape[1] - 0.5, picture.shape[0] - 0.5, -0.5)
-                drawn_map = axes.imshow(_heat(own[row], name), extent=edge, cmap="viridis",
-                                        vmin=0, vmax=1, alpha=0.55,
-                                        interpolation="bilinear")  # fmt: skip
             if row == 0:
                 axes.set_title(_wrap(name, cell, 13), pad=10 if kinds else 6)
+            if own is not None:
+                heat = _heat(own[row], name)
+                if not heat.any():  # a dark veil would say "looked everywhere, weakly"
+                    axes.text(0.5, 0.05, "nothing", transform=axes.transAxes, ha="center",
+                              color="white", backgroundcolor="black", fontsize=10)  # fmt: skip
+                    continue
+                edge = (-0.5, picture.shape[1] - 0.5, picture.shape[0] - 0.5, -0.5)
+                axes.imshow(heat, extent=edge, cmap="viridis", vmin=0, vmax=1,
+                            alpha=0.55, interpolation="bilinear")  # fmt: skip
         if titles is not None:
             grid[row, 0].set_ylabel(_wrap(titles[row], 1.5, 12), rotation=0, ha="right",
                                     va="center", fontsize=12)  # fmt: skip
-    solid = plt.cm.ScalarMappable(norm=drawn_map.norm, cmap=drawn_map.cmap)
+    solid = plt.cm.ScalarMappable(norm=Normalize(0, 1), cmap="viridis")
     bar = figure.colorbar(solid, ax=panels, shrink=min(1.0, 3.2 / figure.get_figheight()),
                           pad=0.02, ticks=(0, 0.5, 1))  # fmt: skip
     bar.set_label("influence on the score\n(1 = strongest in this image)")

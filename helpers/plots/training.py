@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from helpers.plots._base import (
     BLACK,
@@ -73,6 +74,8 @@ def history(
                       linewidth=3.2 if together and number else 2.2)  # fmt: skip
         unit = "loss (cross-entropy)" if word == "loss" else "accuracy (share right)"
         axes.set_ylabel("loss, and accuracy (share)" if together else unit)
+        if word == "loss" and not together:
+            _logarithmic(axes, table, (key, f"val_{key}"))
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -162,3 +165,14 @@ def _best_epoch(table: pd.DataFrame, best: str | None) -> int | None:
 def _curve_colour(part: str) -> str:
     """Return the colour of a part's curve: a line wants a darker orange than an area."""
     return {"train": "#4D4D4D", "valid": "#C77700"}[part]
+
+
+def _logarithmic(axes: Axes, table: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Let equal factors be equally high where one early peak would flatten all the rest."""
+    values = np.concatenate([table[key].to_numpy(float) for key in keys if key in table])
+    if values.min() <= 0 or values.max() < 5 * np.median(values):
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
