@@ -244,12 +244,19 @@ def average(members: Iterable[keras.Model]) -> keras.Model:
     """Return one model that averages the probabilities of several.
 
     Args:
-        members: models with the same classes and the same image size.
+        members: models with the same classes and the same image size. Two that share layers
+            (two heads on one frozen backbone) get layers of their own: Keras saves shared
+            ones once, and reloads the second model without them.
     """
-    parts = [
-        keras.Model(member.input, member.output, name=f"member{number}_{member.name}")
-        for number, member in enumerate(members, start=1)
-    ]
+    parts: list[keras.Model] = []
+    used: set[int] = set()
+    for number, member in enumerate(members, start=1):
+        own = member
+        if used & {id(layer) for layer in member.layers}:
+            own = keras.models.clone_model(member)
+            own.set_weights(member.get_weights())
+        used |= {id(layer) for layer in own.layers}
+        parts.append(keras.Model(own.input, own.output, name=f"member{number}_{member.name}"))
     inputs = keras.Input(parts[0].input_shape[1:], name="pixels")
     mean = layers.Average(name="probabilities")([part(inputs) for part in parts])
     return keras.Model(inputs, mean, name="average")

@@ -29,7 +29,9 @@ def with_augmentation(model: keras.Model, augment: keras.layers.Layer | None) ->
     if len(model.output_shape) != 4:
         return keras.Model(inputs, model(augment(inputs)), name=name)
     masks = keras.Input(model.output_shape[1:], name="masks")
-    images, moved = augment(inputs, masks)
+    # a copy: Keras loses its way in a layer that took images elsewhere, and takes pairs here
+    own = type(augment).from_config(augment.get_config())
+    images, moved = own(inputs, masks)
     both = keras.layers.Concatenate(name="answer_and_mask")([model(images), moved])
     return keras.Model([inputs, masks], both, name=name)
 

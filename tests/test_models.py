@@ -449,6 +449,22 @@ def test_mirrored_left_and_right_alone_is_the_mean_over_two_views(small: keras.M
     np.testing.assert_allclose(answers(mirrored, images), expected, atol=1e-6)
 
 
+def test_an_average_of_models_that_share_layers_is_saved_whole(tmp_path: Path) -> None:
+    extractor = models.small_cnn(image_size=32, seed=3)
+    features = extractor.get_layer("pooled").output
+    members = [
+        keras.Model(extractor.input, keras.layers.Dense(2, "softmax", name=f"head{n}")(features))
+        for n in (1, 2)
+    ]
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    average = models.average(members)
+    expected = np.mean([answers(member, images) for member in members], axis=0)
+    np.testing.assert_allclose(answers(average, images), expected, atol=1e-6)
+    average.save(tmp_path / "average.keras")
+    loaded = keras.models.load_model(tmp_path / "average.keras")
+    np.testing.assert_allclose(answers(loaded, images), expected, atol=1e-6)
+
+
 def test_turned_is_the_mean_over_eight_views(small: keras.Model, tmp_path: Path) -> None:
     images = pixels(4)
     quarters = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]

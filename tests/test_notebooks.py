@@ -172,6 +172,8 @@ BROKEN = [
     (rules.anatomy_is_fixed, "nothing", source("text-13", "## 13. ", "")),
     (rules.anatomy_is_fixed, "after the last", source("text-13", "Words", "## More\n\nWords")),
     (rules.anatomy_is_fixed, "heading 4", source("text-3", "Words", "```\n```\n## Words")),
+    (rules.anatomy_is_fixed, "heading 9", source("text-8", "Words", "## Where?\n\nWords")),
+    (rules.anatomy_is_fixed, "heading 10", source("text-9", "Words", "## 9b. Where?\n\nWords")),
     (rules.title_says_all, "the first cell", edit("title", source="No title")),
     (rules.title_says_all, "more than one", source("text-3", "## 3", "# 3")),
     (rules.title_says_all, "clinical", source("title", "Not for clinical use", "Enjoy")),
@@ -259,6 +261,12 @@ def test_a_broken_notebook_is_seen(rule: rules.Rule, expected: str, change: Chan
 
 def test_every_rule_is_seen_to_fail() -> None:
     assert {rule for rule, *_ in BROKEN} == set(rules.TUTORIAL)
+
+
+def test_a_tutorial_may_have_sections_of_its_own_after_evaluate() -> None:
+    notebook = good()
+    cell_of(notebook, "text-9").source += "\n\n## Where is it?\n\n### The loss\n\nWords"
+    assert rules.anatomy_is_fixed(notebook) == []
 
 
 @pytest.mark.parametrize(

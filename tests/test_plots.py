@@ -146,6 +146,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "augmentations": lambda: plots.augmentations(cells()[0], cells(5, np.float32)),
     "history": lambda: plots.history(HISTORY),
     "history, together": lambda: plots.history(pd.DataFrame(HISTORY), together=True),
+    "history, outlines": lambda: plots.history(
+        {"loss": [1.1, 0.7], "dice": [0.2, 0.5], "val_loss": [1.2, 0.8], "val_dice": [0.1, 0.4]}
+    ),
     "history, loss of one epoch": lambda: plots.history({"loss": [0.3]}),
     "learning_rate": lambda: plots.learning_rate({"cosine": [1e-3, 5e-4], "cut": [1e-4, 1e-5]}),
     "learning_rate, steps": lambda: plots.learning_rate(
@@ -318,6 +321,12 @@ def test_best_epoch_is_counted_from_one() -> None:
     assert not any("best" in text.get_text() for text in no_mark.legends[0].get_texts())
     by_accuracy = plots.history({"acc_accuracy": [0.1, 0.3, 0.2]}, best="acc_accuracy")
     assert "best epoch: 2" in [text.get_text() for text in by_accuracy.legends[0].get_texts()]
+
+
+def test_the_history_of_outlines_shows_dice() -> None:
+    figure = FIGURES["history, outlines"]()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "Dice (overlap, 0–1)"]
+    assert "Loss and Dice" in "".join(texts(figure)) + (figure.get_suptitle() or "")
 
 
 def test_all_four_curves_on_one_pair_of_axes() -> None:

@@ -443,6 +443,14 @@ def test_an_answer_and_its_mask_are_moved_alike(tiny_index: Index) -> None:
         assert moved > 20 if training_now else moved == 0
 
 
+def test_one_augmentation_serves_a_classifier_and_then_outlines() -> None:
+    augment = Augment(rotate=5)
+    inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
+    pooled = layers.GlobalAveragePooling2D(name="pooled")(inputs)
+    _ = with_augmentation(keras.Model(inputs, pooled, name="classifier"), augment)
+    assert with_augmentation(tiny_unet(), augment).output_shape == (None, SIZE, SIZE, 2)
+
+
 @pytest.mark.parametrize(
     ("augmented", "loss"), [(True, None), (False, None), (True, FocalTversky())]
 )

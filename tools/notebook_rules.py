@@ -36,6 +36,9 @@ HEADINGS = (
     "12. Keep",
     "13. What the source got wrong",
 )
+# Between these two a tutorial may have sections of its own, without a number: what only one
+# dataset asks (of a tumour also "where?") needs its test patients, and no other heading moves.
+OWN_SECTIONS = ("9. Evaluate", "10. Look inside")
 # The parameters that mean the same in every tutorial: annotation and default.
 PARAMETERS: dict[str, tuple[str, object]] = {
     "profile": ("str", "sample"),
@@ -152,7 +155,7 @@ def parameters_are_shared(notebook: NotebookNode) -> list[str]:
 
 def anatomy_is_fixed(notebook: NotebookNode) -> list[str]:
     """Return where the level-2 headings differ from the series' order."""
-    found = [text for level, text in _headings(notebook) if level == 2]
+    found = _without_own_sections([text for level, text in _headings(notebook) if level == 2])
     for position, expected in enumerate(HEADINGS):
         actual = found[position] if position < len(found) else "nothing"
         if actual != expected:
@@ -428,6 +431,15 @@ def _headings(notebook: NotebookNode) -> list[tuple[int, str]]:
 def _cell_headings(source: str) -> list[tuple[int, str]]:
     found = re.findall(r"^(#{1,6})\s+(.*?)\s*#*$", _FENCE.sub("", source), flags=re.MULTILINE)
     return [(len(marks), text) for marks, text in found]
+
+
+def _without_own_sections(headings: list[str]) -> list[str]:
+    """Return the headings without those that a tutorial may have for itself."""
+    if not set(OWN_SECTIONS) <= set(headings):
+        return headings
+    start, end = (headings.index(name) for name in OWN_SECTIONS)
+    between = [text for text in headings[start + 1 : end] if text[:1].isdigit()]
+    return headings[: start + 1] + between + headings[end:]
 
 
 def _by_section(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:

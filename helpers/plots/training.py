@@ -33,11 +33,11 @@ def history(
     best: str | None = "val_loss",
     title: str | None = None,
 ) -> Figure:
-    """Return loss and accuracy after each epoch, for training and for validation.
+    """Return loss and accuracy (of outlines: Dice) after each epoch, training and validation.
 
     Args:
         histories: Keras's `History.history` or a data frame with one row an epoch:
-            `loss`, `val_loss`, a key that ends in `accuracy` and the same with `val_`.
+            `loss`, `val_loss`, a key that ends in `accuracy` or `dice` and the same with `val_`.
             What is missing is not drawn.
         together: all four curves on one pair of axes, as some sources draw them.
         best: marks the epoch where this key is best (least for a loss, greatest for
@@ -48,13 +48,14 @@ def history(
         ValueError: no epoch, no curve, or curves of different lengths.
     """
     table = _history_table(histories)
-    accuracy = next((str(key) for key in table if str(key).endswith("accuracy")
-                     and not str(key).startswith("val_")), "accuracy")  # fmt: skip
-    quantities = [(key, word) for key, word in (("loss", "loss"), (accuracy, "accuracy"))
+    score = next((str(key) for key in table if str(key).endswith(("accuracy", "dice"))
+                  and not str(key).startswith("val_")), "accuracy")  # fmt: skip
+    word_of_score = "Dice" if score.endswith("dice") else "accuracy"
+    quantities = [(key, word) for key, word in (("loss", "loss"), (score, word_of_score))
                   if key in table or f"val_{key}" in table]  # fmt: skip
     if not quantities:
         raise ValueError(
-            f"history: no 'loss' and no '…accuracy' among {', '.join(map(str, table))}; "
+            f"history: no 'loss', '…accuracy' or '…dice' among {', '.join(map(str, table))}; "
             "pass the dictionary that model.fit(…).history holds."
         )
     marked = _best_epoch(table, best)
@@ -72,8 +73,10 @@ def history(
                       color=_curve_colour(part), linestyle="-" if part == "train" else "--",
                       markerfacecolor="white" if together and number else _curve_colour(part),
                       linewidth=3.2 if together and number else 2.2)  # fmt: skip
-        unit = "loss (cross-entropy)" if word == "loss" else "accuracy (share right)"
-        axes.set_ylabel("loss, and accuracy (share)" if together else unit)
+        of_labels = word_of_score == "accuracy"  # outlines have losses of several kinds
+        score_unit = "accuracy (share right)" if of_labels else "Dice (overlap, 0–1)"
+        unit = ("loss (cross-entropy)" if of_labels else "loss") if word == "loss" else score_unit
+        axes.set_ylabel(f"loss, and {word_of_score} (share)" if together else unit)
         if word == "loss" and not together:
             _logarithmic(axes, table, (key, f"val_{key}"))
     for axes in panels:
@@ -85,7 +88,8 @@ def history(
                          label=f"best epoch: {marked}")  # fmt: skip
     _legend_below(figure, panels[0], columns=3 if together else None)
     drawn_words = _and(word for _, word in quantities)
-    default = f"{drawn_words.capitalize()} after each epoch: do training and validation part ways?"
+    what = drawn_words[:1].upper() + drawn_words[1:]
+    default = f"{what} after each epoch: do training and validation part ways?"
     alt = (
         f"Line chart of {drawn_words} after each epoch, training as solid and validation as "
         f"dashed lines{', all on one pair of axes' if together else ''}"
