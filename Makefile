@@ -35,12 +35,12 @@ fast: $(READY) artifacts
 	$(PYTEST) -m "not slow and not realdata" --junitxml=artifacts/$@.xml $(LOGGED)
 
 unit: $(READY) artifacts
-	$(PYTEST) --junitxml=artifacts/$@.xml --session-timeout=1200 $(LOGGED)
+	$(PYTEST) --junitxml=artifacts/$@.xml --session-timeout=3000 $(LOGGED)
 
 # tools.keep writes a notebook's fresh outputs to artifacts/notebooks when one of them differs.
 nbval: $(READY) artifacts
 	@rm -rf artifacts/runs artifacts/notebooks
-	$(PYTEST) -p tools.keep --nbval --nbval-current-env --nbval-sanitize-with nbval.ini notebooks --junitxml=artifacts/$@.xml --session-timeout=1200 $(LOGGED)
+	$(PYTEST) -p tools.keep --nbval --nbval-current-env --nbval-sanitize-with nbval.ini notebooks --junitxml=artifacts/$@.xml --session-timeout=3000 $(LOGGED)
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --notebook-dir=notebooks
