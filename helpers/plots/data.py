@@ -75,7 +75,8 @@ def examples(
         kinds = [classes[number] for number in numbers]
     described = f", framed by class: {_and(classes)}" if kinds and classes else ""
     styles = {name: (_colour(k), LINES[k % len(LINES)]) for k, name in enumerate(classes or ())}
-    alt = f"A grid of {len(images)} images{described}."
+    titled = ", each under its own title" if titles else ""
+    alt = f"A grid of {len(images)} images{titled}{described}."
     return _grid(images, titles, kinds, styles, columns, title, alt)
 
 
