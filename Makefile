@@ -11,6 +11,8 @@ READY  := .venv/ready
 # runs that a notebook starts on its own go where they are looked for after a failure.
 QUIET  := TUTORIALS_UNATTENDED=1 TF_CPP_MIN_LOG_LEVEL=3 TUTORIALS_RUNS=$(CURDIR)/artifacts/runs
 PYTEST := $(QUIET) $(PY) -m pytest
+# Reads the runs that nbval has just made, so that no notebook runs twice.
+SAMPLE := tests/test_sample_run.py
 # Shows and keeps what a command prints; the command's own failure still counts.
 LOGGED  = 2>&1 | tee artifacts/$@.log; exit $${PIPESTATUS[0]}
 
@@ -35,12 +37,13 @@ fast: $(READY) artifacts
 	$(PYTEST) -m "not slow and not realdata" --junitxml=artifacts/$@.xml $(LOGGED)
 
 unit: $(READY) artifacts
-	$(PYTEST) --junitxml=artifacts/$@.xml --session-timeout=3000 $(LOGGED)
+	$(PYTEST) --ignore=$(SAMPLE) --junitxml=artifacts/$@.xml --session-timeout=3000 $(LOGGED)
 
 # tools.keep writes a notebook's fresh outputs to artifacts/notebooks when one of them differs.
+# The tests of the sample's figures come last: they read what these runs have left.
 nbval: $(READY) artifacts
 	@rm -rf artifacts/runs artifacts/notebooks
-	$(PYTEST) -p tools.keep --nbval --nbval-current-env --nbval-sanitize-with nbval.ini notebooks --junitxml=artifacts/$@.xml --session-timeout=3000 $(LOGGED)
+	TUTORIALS_SAMPLE_RUNS=$(CURDIR)/artifacts/runs $(PYTEST) -p tools.keep --nbval --nbval-current-env --nbval-sanitize-with nbval.ini notebooks $(SAMPLE) --junitxml=artifacts/$@.xml --session-timeout=3000 $(LOGGED)
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --notebook-dir=notebooks

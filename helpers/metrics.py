@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.stats import binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 RESAMPLES = 2_000
@@ -228,7 +230,9 @@ def per_patient(
     """Return one row a patient: images, share of positives, mean score, share that is right.
 
     Sorted by ``accuracy``, the hardest patient first. Two classes; of more make two with
-    ``collapse``.
+    ``collapse``. ``low`` and ``high`` are what ``accuracy`` could be by the chance of which of
+    this patient's images were taken: the 95 % interval of Wilson (1927, doi
+    10.1080/01621459.1927.10502953), as if the images were independent, so rather too narrow.
     """
     truth, scores, patients = _checked(truth, scores, patients, both_classes=False)
     frame = pd.DataFrame({"patient": patients, "truth": truth, "score": scores})
@@ -239,7 +243,60 @@ def per_patient(
         mean_score=("score", "mean"),
         accuracy=("right", "mean"),
     )
+    right = frame.groupby("patient")["right"].sum()
+    chance = [
+        binomtest(int(correct), int(images)).proportion_ci(method="wilson")
+        for correct, images in zip(right, table["images"], strict=True)
+    ]
+    table["low"], table["high"] = [pair.low for pair in chance], [pair.high for pair in chance]
     return table.sort_values(["accuracy", "images"]).reset_index()
+
+
+def calibration_curve(
+    truth: Sequence[int] | np.ndarray,
+    scores: Sequence[float] | np.ndarray,
+    patients: npt.ArrayLike | None = None,
+    *,
+    bins: int = 10,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return how often the positive class is true among images of similar scores.
+
+    Args:
+        truth: (n,) 0 or 1.
+        scores: (n,) probability of the positive class, 0–1.
+        patients: (n,) whose images they are, for the intervals; None gives none.
+        bins: so many bins of equal width; an empty one has no row.
+        seed: of the bootstrap.
+
+    Returns:
+        One row a bin: ``images``, their mean ``score``, the ``share`` that is positive, and
+        ``low`` and ``high`` of its 95 % interval over patients. A bin of a single patient has
+        none: drawing the same patient again and again shows nothing of chance.
+
+    Raises:
+        ValueError: different lengths, scores outside 0–1, or fewer than two bins.
+    """
+    if bins < 2:
+        raise ValueError(f"bins={bins}: two bins or more make a curve.")
+    owners = np.zeros(len(truth), int) if patients is None else np.asarray(patients)
+    truth, scores, owners = _checked(truth, scores, owners, both_classes=False)
+    number = _bin(scores, bins)
+    members = np.eye(bins)[number]
+    total = np.stack([members.sum(0), scores @ members, truth @ members])
+    held = total[0] > 0
+    images, score, positive = total[:, held]
+    table = pd.DataFrame({"images": images.astype(int), "score": score / images,
+                          "share": positive / images, "low": np.nan, "high": np.nan})  # fmt: skip
+    if patients is not None:
+        draws = _draws(owners, seed)
+        drawn = draws.totals(np.c_[members[:, held], truth[:, None] * members[:, held]])[1]
+        counts, positives = np.split(drawn, 2, axis=1)
+        several = [len(set(owners[number == k])) > 1 for k in np.flatnonzero(held)]
+        for row in np.flatnonzero(several):
+            estimate = _estimate(table["share"][row], _share(positives, counts)[:, row], draws)
+            table.loc[row, ["low", "high"]] = estimate.low, estimate.high
+    return table
 
 
 def table(figures: dict[str, dict[str, Estimate]], names: Sequence[str]) -> pd.DataFrame:
@@ -781,9 +838,9 @@ def _right_by_construction(scores: np.ndarray, draws: _Draws) -> tuple[np.ndarra
     return once, redrawn
 
 
-def _bin(scores: np.ndarray) -> np.ndarray:
+def _bin(scores: np.ndarray, bins: int = _BINS) -> np.ndarray:
     """Return the number of each score's bin."""
-    return np.minimum((scores * _BINS).astype(int), _BINS - 1)
+    return np.minimum((scores * bins).astype(int), bins - 1)
 
 
 _FIGURES: dict[str, Callable[..., _Result]] = {

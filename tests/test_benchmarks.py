@@ -107,7 +107,7 @@ def test_a_tiny_run_gives_the_table() -> None:
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 7
+    assert len(table) == 8
     assert len({line.count("|") for line in table}) == 1
     for line in table[2:5]:
         assert line.rstrip(" |").endswith("×")

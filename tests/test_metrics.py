@@ -283,9 +283,45 @@ def test_one_row_a_patient_the_hardest_first() -> None:
             "accuracy": [0.5, 0.5, 1.0, 1.0],
         }
     )
-    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    columns = list(expected)
+    pd.testing.assert_frame_equal(table[columns], expected, check_dtype=False)
     at_fifth = metrics.per_patient(truth, scores, owners, threshold=0.2).set_index("patient")
     assert at_fifth.loc["a", "accuracy"] == 1.0
+
+
+def test_few_images_of_a_patient_leave_much_to_chance() -> None:
+    truth = np.ones(110, int)
+    scores = np.r_[np.full(9, 0.9), 0.1, np.full(90, 0.9), np.full(10, 0.1)]
+    table = metrics.per_patient(truth, scores, np.repeat(["few", "many"], [10, 100]))
+    table = table.set_index("patient")
+    # Wilson 1927 for 9 of 10 and 90 of 100
+    assert table.loc["few", ["low", "high"]].tolist() == pytest.approx([0.5958, 0.9821], abs=1e-4)
+    assert table.loc["many", ["low", "high"]].tolist() == pytest.approx([0.8256, 0.9448], abs=1e-4)
+
+
+def test_the_calibration_curve_counts_each_bin() -> None:
+    truth = np.array([0, 1, 0, 1, 1, 1])
+    scores = np.array([0.02, 0.04, 0.95, 0.95, 1.0, 0.98])
+    table = metrics.calibration_curve(truth, scores)
+    assert table["images"].tolist() == [2, 4]
+    assert table["score"].tolist() == pytest.approx([0.03, 0.97])
+    assert table["share"].tolist() == pytest.approx([0.5, 0.75])
+    assert table[["low", "high"]].isna().all(axis=None)
+    with pytest.raises(ValueError, match="two bins"):
+        metrics.calibration_curve(truth, scores, bins=1)
+
+
+def test_calibration_intervals_are_over_patients() -> None:
+    rng = np.random.default_rng(4)
+    owners = np.repeat(np.arange(12), 40)
+    truth = np.repeat(np.arange(12) % 2, 40)  # a patient's images are all alike
+    scores = np.r_[rng.uniform(0.4, 0.5, 480)]
+    together = metrics.calibration_curve(truth, scores, owners).iloc[0]
+    singly = metrics.calibration_curve(truth, scores, np.arange(480)).iloc[0]
+    assert together["high"] - together["low"] > 3 * (singly["high"] - singly["low"])
+    assert together["low"] <= together["share"] <= together["high"]
+    alone = metrics.calibration_curve(truth[:40], scores[:40], owners[:40])
+    assert alone[["low", "high"]].isna().all(axis=None)  # one patient shows nothing of chance
 
 
 def test_an_estimate_is_written_with_its_interval() -> None:

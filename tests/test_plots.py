@@ -58,6 +58,7 @@ def index(classes: tuple[str, ...] = BINARY, split: bool = True) -> pd.DataFrame
 TRUTH = np.arange(80) % 2
 SCORES = np.clip(TRUTH * 0.5 + np.random.default_rng(2).random(80) * 0.6, 0, 1)
 CURVES = {"one model": (TRUTH, SCORES), "another, with a comma": (TRUTH, 1 - SCORES)}
+OWNERS = np.arange(len(TRUTH)) % 7
 HISTORY = {
     "loss": [0.6, 0.4, 0.3],
     "val_loss": [0.5, 0.45, 0.6],
@@ -165,9 +166,13 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "roc_one_against_rest": lambda: plots.roc_one_against_rest(FOUR_TRUTH, FOUR_SCORES, FOUR),
     "roc": lambda: plots.roc(CURVES, labels={"one model": "AUC"}, points={"corner": (0.1, 0.9)}),
     "calibration": lambda: plots.calibration(CURVES),
+    "calibration, intervals": lambda: plots.calibration(CURVES, OWNERS),
     "score_histogram": lambda: plots.score_histogram(TRUTH, SCORES, BINARY),
     "score_strips": lambda: plots.score_strips(TRUTH, SCORES, ["a", "b"] * 40, BINARY),
     "per_patient": lambda: plots.per_patient(PATIENTS),
+    "per_patient, intervals": lambda: plots.per_patient(
+        PATIENTS.assign(low=[0.8, 0.7, 0.93], high=[0.95, 0.9, 0.97])
+    ),
     "per_patient, compared": lambda: plots.per_patient(
         PATIENTS, value="mean_score", compare="positive_share"
     ),
@@ -602,7 +607,7 @@ def test_bins_of_few_images_are_hollow_and_not_joined() -> None:
     figure = plots.calibration({"network": (truth, scores)})
     axes = figure.axes[0]
     np.testing.assert_allclose(axes.lines[1].get_xydata(), [[0.15, 0.1], [0.85, 0.75]])
-    full, hollow = axes.collections
+    _, full, hollow = axes.collections  # behind them the (here empty) intervals
     np.testing.assert_allclose(np.asarray(hollow.get_offsets()), [[0.45, 0.5]])
     small, large = full.get_sizes()
     assert large > 2 * small

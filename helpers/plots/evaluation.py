@@ -18,6 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sklearn.metrics import confusion_matrix, roc_curve
 
+from helpers.metrics import calibration_curve
 from helpers.plots._base import (
     ABBREVIATIONS,
     BLACK,
@@ -274,22 +275,26 @@ def roc_one_against_rest(
 @drawn
 def calibration(
     curves: Curves,
+    patients: npt.ArrayLike | None = None,
     *,
     bins: int = 10,
     fewest: int = 5,
     unit: str = "images",
+    seed: int = 0,
     title: str = "Can the score be read as a probability? On the diagonal it can",
 ) -> Figure:
     """Return how often the positive class is true at each score, above a histogram of the scores.
 
     A point is as large as its bin has images. Points of few images jump about by chance: they
-    are hollow, and not joined to the others.
+    are hollow, and not joined to the others. Bars are 95 % intervals over patients.
 
     Args:
         curves: for each name the pair (truth, scores): (n,) of 0 and 1, and (n,) of 0–1.
+        patients: (n,) whose images they are, for the intervals; None draws none.
         bins: the scores are put into so many bins of equal width.
         fewest: a bin with fewer images than this is not joined.
         unit: what is counted.
+        seed: of the bootstrap.
         title: what to see.
 
     Raises:
@@ -297,30 +302,26 @@ def calibration(
     """
     if not curves:
         raise ValueError("calibration: give at least one curve as name: (truth, scores).")
-    if bins < 2:
-        raise ValueError(f"calibration(bins={bins}): two bins or more make a curve.")
     figure, (axes, below) = _new(2, 1, 10, 6.4, sharex=True, height_ratios=(3, 1.1))
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (1, 2)), linewidth=1.8)
     edges = np.linspace(0, 1, bins + 1).tolist()
-    found: dict[str, tuple[Array, Array, Array]] = {}
+    found: dict[str, pd.DataFrame] = {}
     for name, pair in curves.items():
         truth, scores = _truth_and_scores("calibration", name, *pair, probabilities=True)
-        number_of_bin = np.minimum((scores * bins).astype(int), bins - 1)
-        images = np.bincount(number_of_bin, minlength=bins)
-        held = images > 0
-        means = [np.bincount(number_of_bin, values, bins)[held] / images[held]
-                 for values in (scores, truth)]  # fmt: skip
-        found[name] = (images[held], means[0], means[1])
+        found[name] = calibration_curve(truth, scores, patients, bins=bins, seed=seed)
         below.hist(scores, edges, histtype="step", linewidth=2, **_line(len(found) - 1))
-    largest = max(int(images.max()) for images, _, _ in found.values())
-    for number, (images, score, observed) in enumerate(found.values()):
-        joined = images >= fewest
-        axes.plot(score[joined], observed[joined], **_line(number))
-        area = 36 + 260 * images / largest
+    largest = max(int(table["images"].max()) for table in found.values())
+    for number, table in enumerate(found.values()):
+        joined = table["images"] >= fewest
+        axes.plot(table["score"][joined], table["share"][joined], **_line(number))
+        # beside one another, so that the bars of two curves can be told apart
+        axes.vlines(table["score"] + 0.004 * number, table["low"], table["high"],
+                    color=_colour(number), linewidth=1.6, alpha=0.7, zorder=2)  # fmt: skip
+        area = 36 + 260 * table["images"] / largest
         for chosen, face in ((joined, _colour(number)), (~joined, "white")):
-            axes.scatter(score[chosen], observed[chosen], s=area[chosen], marker=_marker(number),
-                         facecolors=face, edgecolors=_colour(number), linewidths=1.6,
-                         clip_on=False, zorder=3)  # fmt: skip
+            axes.scatter(table["score"][chosen], table["share"][chosen], s=area[chosen],
+                         marker=_marker(number), facecolors=face, edgecolors=_colour(number),
+                         linewidths=1.6, clip_on=False, zorder=3)  # fmt: skip
     axes.set(ylim=(-0.03, 1.03), xlim=(-0.03, 1.03), ylabel="share truly positive (0–1)")
     below.set(xlabel="score of the positive class (0–1)", ylabel=unit)
     axes.grid()
@@ -335,10 +336,14 @@ def calibration(
         Line2D([], [], color=BLACK, linestyle="none", marker="o", markersize=6,
                markerfacecolor="white", label=f"fewer than {fewest},\nnot joined"),
     ]  # fmt: skip
+    if patients is not None:
+        handles.append(Line2D([], [], color=BLACK, linestyle="none", marker="|", markersize=14,
+                              label="95 % interval\nover patients"))  # fmt: skip
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.9)
+    bars = ", with its 95 % interval over patients" if patients is not None else ""
     alt = (
-        f"Calibration of {_and(curves)}: share truly positive against the mean score of each "
-        "bin, with the diagonal of perfect calibration; a point is as large as its bin has "
+        f"Calibration of {_and(curves)}: share truly positive{bars} against the mean score of "
+        "each bin, with the diagonal of perfect calibration; a point is as large as its bin has "
         f"{unit}, and hollow where these are few; below, a histogram of the scores."
     )
     return _finish(figure, title, alt)
@@ -481,7 +486,8 @@ def per_patient(
 
     Args:
         table: one row a patient: `patient`, `images`, `positive_share` (0–1, by the truth)
-            and the column `value`.
+            and the column `value`; where it also has `low` and `high`, as that of
+            `metrics.per_patient`, they are drawn as the interval of an `accuracy`.
         value: the column to draw (`accuracy`, `mean_score`, …), 0–1.
         value_label: what the axis says; the column's name when None.
         compare: a second column, drawn as a hollow diamond and joined to the dot
@@ -509,6 +515,9 @@ def per_patient(
                     color="#BBBBBB", linewidth=1.5, zorder=1)  # fmt: skip
         axes.scatter(places, rows[compare], s=42, marker="D", facecolors="white",
                      edgecolors=BLACK, linewidths=1.4, zorder=3)  # fmt: skip
+    chance = value == "accuracy" and {"low", "high"} <= set(rows)
+    if chance:
+        axes.vlines(places, rows["low"], rows["high"], color="#AAAAAA", linewidth=1.5, zorder=1)
     for chosen, colour, marker in ((both, BLUE, "o"), (~both, ORANGE, "^")):
         axes.scatter(places[chosen], rows.loc[chosen, value], s=area[chosen], color=colour,
                      marker=marker, edgecolors="white", linewidths=0.8, zorder=2)  # fmt: skip
@@ -532,10 +541,14 @@ def per_patient(
         handles.append(Line2D([], [], linestyle="none", marker="D", color=BLACK, markersize=7,
                               markerfacecolor="white", label=other))  # fmt: skip
     handles.append(Line2D([], [], color=GREY, linestyle="--", label="mean over patients"))
+    if chance:
+        handles.append(Line2D([], [], color="#AAAAAA", linestyle="none", marker="|", markersize=14,
+                              markeredgewidth=1.5, label="95 %, by chance of images"))  # fmt: skip
     _legend_below(figure, axes, handles, columns=2)
     alt = (
         f"Dot plot of {label}, one dot a patient, sorted; the dot's size is the number of "
         "images, its shape tells patients with both classes from those with one"
+        f"{'; a grey line shows how far chance moves it' if chance else ''}"
         f"{f'; a hollow diamond shows {other}' if compare else ''}. A dashed line is the mean."
     )
     return _finish(figure, title, alt)
