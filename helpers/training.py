@@ -156,6 +156,9 @@ def fit(
         metrics=[metric],
         jit_compile=backend.jit_compile(),
     )
+    # Variables that are made while the step is traced make TensorFlow trace it a second time,
+    # which takes seconds for a deep network.
+    chosen.build(trainee.trainable_variables)
     watched = {"monitor": monitor, "mode": "min" if monitor == "val_loss" else "max"}
     callbacks = [OneLine(epochs, score), keras.callbacks.TerminateOnNaN()]
     if moving_average is not None:

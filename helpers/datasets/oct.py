@@ -120,7 +120,7 @@ DATASET = Dataset(
         "sample": Profile(
             image_size=128,
             batch_size=32,
-            epochs=12,
+            epochs=9,
             backbone="efficientnet_lite0",
             learning_rate=3e-3,
             max_images=1_000,

@@ -155,7 +155,7 @@ DATASET = Dataset(
     ),
     profiles={
         "sample": Profile(
-            image_size=128,
+            image_size=96,
             batch_size=32,
             epochs=4,
             backbone="efficientnet_lite0",
