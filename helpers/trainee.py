@@ -37,15 +37,18 @@ def with_augmentation(model: keras.Model, augment: keras.layers.Layer | None) ->
 
 
 def moved_with(
-    train: Batches, valid: Batches, loss: Any
-) -> tuple[keras.utils.PyDataset, keras.utils.PyDataset, keras.losses.Loss, keras.metrics.Metric]:
+    train: Batches, valid: Batches | None, loss: Any
+) -> tuple[
+    keras.utils.PyDataset, keras.utils.PyDataset | None, keras.losses.Loss, keras.metrics.Metric
+]:
     """Return batches, loss and Dice as a segmentation behind its augmentation needs them.
 
     Keras hands the batch's mask to the loss as it was before the augmentation. So the mask goes
     into the model beside its image, and comes out beside the answer, moved alike: loss and Dice
     compare these two.
     """
-    return _WithMasks(train), _WithMasks(valid), _MovedLoss(loss), _MovedDice()
+    validated = None if valid is None else _WithMasks(valid)
+    return _WithMasks(train), validated, _MovedLoss(loss), _MovedDice()
 
 
 class OneLine(keras.callbacks.Callback):
@@ -57,24 +60,28 @@ class OneLine(keras.callbacks.Callback):
         self.epochs, self.score = epochs, score
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Print the epoch's four numbers, and add the learning rate to the history."""
+        """Print the epoch's numbers, and add the learning rate to the history."""
         found = {} if logs is None else logs
         # Keras does so for the plateau schedule only
         found["learning_rate"] = float(self.model.optimizer.learning_rate)
-        print(
-            f"epoch {epoch + 1:2}/{self.epochs}  "
-            f"train: loss {found['loss']:.3f}, {self.score} {found[self.score]:.3f}   "
-            f"validation: loss {found['val_loss']:.3f}, "
-            f"{self.score} {found[f'val_{self.score}']:.3f}"
-        )
+        line = f"epoch {epoch + 1:2}/{self.epochs}"
+        for part, prefix in (("train", ""), ("validation", "val_")):
+            if f"{prefix}loss" in found:
+                line += (
+                    f"  {part}: loss {found[f'{prefix}loss']:.3f}, "
+                    f"{self.score} {found[f'{prefix}{self.score}']:.3f} "
+                )
+        print(line.rstrip())
 
 
 class BestModel(keras.callbacks.ModelCheckpoint):
     """Saves the model itself, not the augmentation that was put in front of it to train."""
 
-    def __init__(self, bare: keras.Model, path: Path, monitor: str, mode: str) -> None:
-        """Save a model at a path whenever what is monitored is at its best so far."""
-        super().__init__(str(path), monitor=monitor, mode=mode, save_best_only=True)
+    def __init__(
+        self, bare: keras.Model, path: Path, *, monitor: str, mode: str, best_only: bool
+    ) -> None:
+        """Save a model at a path whenever what is monitored is at its best so far, or always."""
+        super().__init__(str(path), monitor=monitor, mode=mode, save_best_only=best_only)
         self.bare = bare
 
     def set_model(self, model: keras.Model) -> None:

@@ -57,7 +57,7 @@ class HeadFit:
 def fit(
     model: keras.Model,
     train: Batches,
-    valid: Batches,
+    valid: Batches | None,
     *,
     epochs: int,
     learning_rate: float,
@@ -89,7 +89,9 @@ def fit(
         model: from images 0–255 to probabilities; it is trained in place, and stays uncompiled,
             so that a saved file holds the network and nothing of its training.
         train: shuffled batches of the training part.
-        valid: batches of the validation part, whose patients are not in ``train``.
+        valid: batches of the validation part, whose patients are not in ``train``. None trains all
+            epochs and keeps the last weights: for a recipe that was chosen already, and is now
+            given every patient but those of the test.
         epochs: passes over the training images.
         learning_rate: the highest one.
         augment: a layer applied to training images only; it does not become part of the model.
@@ -121,7 +123,8 @@ def fit(
 
     Returns:
         Columns ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
-        ``learning_rate``; for segmentation ``dice`` and ``val_dice`` instead of the accuracies.
+        ``learning_rate``; for segmentation ``dice`` and ``val_dice`` instead of the accuracies;
+        without ``valid`` none that begins with ``val_``.
 
     Raises:
         ValueError: unknown schedule, optimiser or monitor, no epoch, or settings that
@@ -135,6 +138,11 @@ def fit(
         raise ValueError(f"epochs={epochs}: give 1 or more.")
     if monitor not in ("val_loss", f"val_{score}"):
         raise ValueError(f"monitor={monitor!r}: choose 'val_loss' or 'val_{score}'.")
+    if valid is None and schedule == "plateau":
+        raise ValueError(
+            "schedule='plateau' waits for the validation loss, and there is no validation part: "
+            "choose 'cosine' or 'constant'."
+        )
     if outlines and (class_weight is not None or label_smoothing):
         raise ValueError(
             "class_weight and label_smoothing are for labels; a segmentation has masks. What a "
@@ -159,20 +167,21 @@ def fit(
     # Variables that are made while the step is traced make TensorFlow trace it a second time,
     # which takes seconds for a deep network.
     chosen.build(trainee.trainable_variables)
-    watched = {"monitor": monitor, "mode": "min" if monitor == "val_loss" else "max"}
     callbacks = [OneLine(epochs, score), keras.callbacks.TerminateOnNaN()]
     if moving_average is not None:
         # before those that keep weights: at the end of an epoch they find the average in place
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    waits = _patience(patience, epochs, schedule) if early_stopping else epochs
-    callbacks.append(
-        keras.callbacks.EarlyStopping(**watched, patience=waits, restore_best_weights=True)
-    )
+    watched = {"monitor": monitor, "mode": "min" if monitor == "val_loss" else "max"}
+    if valid is not None:
+        waits = _patience(patience, epochs, schedule) if early_stopping else epochs
+        callbacks.append(
+            keras.callbacks.EarlyStopping(**watched, patience=waits, restore_best_weights=True)
+        )
     if schedule == "plateau":
         plateau = {"factor": plateau_factor, "patience": plateau_patience, "min_lr": least_rate}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**watched, **plateau))
     if checkpoint is not None:
-        callbacks.append(BestModel(model, checkpoint, **watched))
+        callbacks.append(BestModel(model, checkpoint, best_only=valid is not None, **watched))
     if tensorboard is not None:
         callbacks.append(_tensorboard(tensorboard))
     history = trainee.fit(

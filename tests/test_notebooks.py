@@ -234,6 +234,11 @@ BROKEN = [
     (rules.images_have_alt_text, "no alt", source("text-3", "Words", "![](docs/cells.png)")),
     (rules.images_have_alt_text, "no alt", source("text-3", "Words", '<img src="cells.png">')),
     (
+        rules.images_have_alt_text,
+        "is attached",
+        source("text-3", "Words", "![Two rows of red cells](attachment:cells.png)"),
+    ),
+    (
         rules.file_is_small,
         "bytes",
         output("look", "display_data", data={"image/png": "A" * 1_000_000}),

@@ -281,6 +281,32 @@ def test_accuracy_can_be_what_is_watched(tiny_index: Index) -> None:
     assert history["val_accuracy"].max() > history["val_accuracy"].iloc[-1]
 
 
+def test_without_a_validation_part_the_last_weights_are_kept(
+    tiny_index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, kept = tiny_model(), tmp_path / "last.keras"
+    settings: dict[str, Any] = {"epochs": 3, "learning_rate": 0.3, "schedule": "cosine"}
+    train = Batches(tiny_index, 8, shuffle=True)
+    history = training.fit(model, train, None, checkpoint=kept, **settings)
+    names = ["epoch", "loss", "accuracy", "learning_rate"]
+    assert sorted(history.columns) == sorted(names)
+    assert len(history) == 3
+    last = history.iloc[-1]
+    line = f"epoch  3/3  train: loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}"
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    # nothing is looked at between the epochs, so with one it is the same as without
+    watched = tiny_model()
+    again = Batches(tiny_index, 8, shuffle=True)
+    seen = training.fit(watched, again, Batches(tiny_index), early_stopping=False, **settings)
+    np.testing.assert_allclose(seen["loss"], history["loss"], rtol=1e-5)
+    for mine, stored in zip(
+        model.get_weights(), keras.models.load_model(kept).get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(mine, stored)
+    with pytest.raises(ValueError, match="waits for the validation loss"):
+        training.fit(model, train, None, epochs=1, learning_rate=0.1)
+
+
 def test_what_an_optimiser_is() -> None:
     plain = training._optimiser("adam", 0.1, 0.0, None)
     assert type(plain) is keras.optimizers.Adam

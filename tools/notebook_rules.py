@@ -256,7 +256,7 @@ def prose_carries_code(notebook: NotebookNode) -> list[str]:
 
 
 def images_have_alt_text(notebook: NotebookNode) -> list[str]:
-    """Return the images that somebody who cannot see them would learn nothing of."""
+    """Return the images that are missing, or that who cannot see them would learn nothing of."""
     complaints = []
     for cell in _code(notebook):
         for output in cell.outputs:
@@ -270,6 +270,9 @@ def images_have_alt_text(notebook: NotebookNode) -> list[str]:
         for image in _MARKDOWN_IMAGE.finditer(source):
             least = 5 if "badge" in image[2] else MIN_ALT
             complaints += _alt_complaints(image[1], f"cell {cell.id}: image {image[2]}", least)
+            kind, _, name = image[2].partition(":")
+            if kind == "attachment" and name not in cell.get("attachments", {}):
+                complaints.append(f"cell {cell.id}: no picture {name} is attached to it")
         for tag in _HTML_IMAGE.findall(source):
             alt = re.search(r"alt\s*=\s*[\"']([^\"']*)", tag)
             complaints += _alt_complaints(alt[1] if alt else "", f"cell {cell.id}: an <img>")
