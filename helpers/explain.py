@@ -61,20 +61,24 @@ def grad_cam(
     return np.divide(heat, top, out=np.zeros_like(heat), where=top > 0).astype(np.float32)
 
 
-def most_confident_errors(truth: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
+def most_confident_errors(
+    truth: np.ndarray, scores: np.ndarray, most: int, threshold: float = 0.5
+) -> np.ndarray:
     """Return positions of wrong decisions, the most confident first.
 
-    Confidence is the probability that was given to the class called, which is wrong.
+    Confidence is the probability that was given to the class called, which is wrong; of two
+    classes, how far the score lies from the threshold.
 
     Args:
         truth: (n,) 0 or 1; class numbers where scores are (n, k).
-        scores: (n,) probability of the positive class, which is called from 0.5 on; or (n, k)
-            probabilities, of which the highest is called.
+        scores: (n,) probability of the positive class, or (n, k) probabilities, of which the
+            highest is called.
         most: how many at most.
+        threshold: the positive class is called from this score on; not used with (n, k).
     """
     truths, values = np.asarray(truth), np.asarray(scores)
     if values.ndim == 1:
-        called, confidence = (values >= 0.5).astype(int), np.abs(values - 0.5)
+        called, confidence = (values >= threshold).astype(int), np.abs(values - threshold)
     else:
         called, confidence = values.argmax(axis=1), values.max(axis=1)
     wrong = np.flatnonzero(called != truths)

@@ -151,6 +151,8 @@ def test_errors_come_the_most_confident_first() -> None:
     # wrong: 0 (0.4 for a positive), 1 (0.9 for a negative), 2, and 3 (0.5 counts as positive)
     assert most_confident_errors(truth, scores, most=9).tolist() == [2, 1, 0, 3]
     assert most_confident_errors(truth, scores, most=2).tolist() == [2, 1]
+    # from 0.95 on: 0.4, 0.05 and 0.5 for positives are wrong, the farthest from it first
+    assert most_confident_errors(truth, scores, 9, threshold=0.95).tolist() == [2, 0, 6]
 
 
 def test_errors_of_equal_confidence_keep_their_order() -> None:

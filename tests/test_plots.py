@@ -615,6 +615,13 @@ def test_bins_of_few_images_are_hollow_and_not_joined() -> None:
     assert "fewer than 5, not joined" in legend
 
 
+def test_a_training_that_nobody_watched_says_so() -> None:
+    figure = plots.history({"loss": [0.6, 0.4], "dice": [0.5, 0.7]})
+    assert "validation" not in str(figure.get_label())
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["training"]
+
+
 def test_the_axis_says_what_is_measured() -> None:
     figure = plots.intervals(ESTIMATES, label="accuracy", unit="volumes")
     assert figure.axes[0].get_xlabel() == "accuracy, with its 95 % interval over volumes"

@@ -170,7 +170,7 @@ DATASET = Dataset(
             batch_size=32,
             epochs=10,
             backbone="efficientnet_lite0",
-            learning_rate=1e-3,
+            learning_rate=5e-4,
             small_epochs=6,
             augment={
                 "rotate": 180,
@@ -183,7 +183,7 @@ DATASET = Dataset(
                 "stain": 0.2,
                 "fill_mode": "reflect",
             },
-            why="fine-tuned with colour and geometry augmented; to be measured by patient",
+            why="fine-tuned with colour and geometry augmented, classes balanced",
         ),
         "source": Profile(
             image_size=224,

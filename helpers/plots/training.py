@@ -89,10 +89,14 @@ def history(
     _legend_below(figure, panels[0], columns=3 if together else None)
     drawn_words = _and(word for _, word in quantities)
     what = drawn_words[:1].upper() + drawn_words[1:]
-    default = f"{what} after each epoch: do training and validation part ways?"
+    watched = any(f"val_{key}" in table for key, _ in quantities)
+    default = f"{what} after each epoch" + (
+        ": do training and validation part ways?" if watched else " of training: nobody watched"
+    )
+    parts = "training as solid and validation as dashed lines" if watched else "of training"
     alt = (
-        f"Line chart of {drawn_words} after each epoch, training as solid and validation as "
-        f"dashed lines{', all on one pair of axes' if together else ''}"
+        f"Line chart of {drawn_words} after each epoch, {parts}"
+        f"{', all on one pair of axes' if together else ''}"
         f"{'; a dotted line marks the best epoch' if marked is not None else ''}."
     )
     return _finish(figure, title or default, alt)
