@@ -71,8 +71,8 @@ lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 newest: $(READY)  ## replace the pinned versions in .venv by the newest allowed ones
 	$(PY) -m uv pip install --python $(PY) --system-certs --upgrade --editable '.[test]' && touch $(READY)
 
-clean:  ## remove what runs and tests left (.venv and data/ stay)
-	rm -rf runs notebooks/runs artifacts build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean:  ## remove what make run and the tests left (.venv, data/ and your other runs stay)
+	rm -rf runs/sample artifacts build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 artifacts:
 	@mkdir -p artifacts

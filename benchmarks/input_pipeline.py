@@ -185,7 +185,9 @@ def conditions(images: int, wanted: argparse.Namespace) -> str:
         f"Keras itself does between two steps; the last one is about the network that the "
         f"notebooks fine-tune, on {min(TUNED_IMAGES, images):,} cells.\n\n"
         f"Measured on {_cores()} cores, {_processor()}; Python {platform.python_version()}, "
-        f"{_engine()}, {versions}. `make bench` measures it again."
+        f"{_engine()}, {versions}. Measured again with "
+        f"`.venv/bin/python -m benchmarks.input_pipeline --data-dir <folder> --images {images} "
+        f"--readme`; `make bench` takes the synthetic cells."
     )
 
 

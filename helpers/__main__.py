@@ -21,7 +21,7 @@ exit codes:
   2    the call was wrong; one line says what, nothing was started
   130  interrupted (Ctrl-C); everything that was running has been stopped
 
-examples:
+examples (in the checkout, python is .venv/bin/python):
   python -m helpers run all                      every notebook on its sample data
   python -m helpers run malaria --profile best --data-dir cell_images
   python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
@@ -29,7 +29,7 @@ examples:
 """
 
 
-_SIZES = ("images", "patients")
+_SIZES = ("images", "patients", "slides")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,13 +98,13 @@ def _list(_: argparse.Namespace) -> int:
     """Print the datasets that the registry knows, three facts each."""
     from helpers import registry
 
-    for name in registry.names():
-        known = registry.get(name)
+    for known in sorted(map(registry.get, registry.names()), key=lambda one: one.number):
         sizes = [f"{known.counts[what]:,} {what}" for what in _SIZES if what in known.counts]
-        print(f"{name}  ({', '.join(sizes)})")
+        print(f"{known.name}  ({', '.join(sizes)})")
         for what, text in (("task", known.task), ("licence", known.licence)):
             start = f"    {what + ':':<9}"
             print(textwrap.fill(text, 100, initial_indent=start, subsequent_indent=" " * 13))
+    print("\nWhere to get them, and what is wrong in the files: data/README.md")
     return FINE
 
 
@@ -188,7 +188,9 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     run.add_argument("--profile", metavar="P", help="sample (default), best or source")
     run.add_argument(
-        "--data-dir", metavar="D", help="folder with the real data (default: drawn sample)"
+        "--data-dir",
+        metavar="D",
+        help="folder with the real data of the notebook named (default: drawn sample)",
     )
     run.add_argument(
         "--output", metavar="O", help="each notebook gets O/<name>/ (default: runs/<profile>)"
@@ -197,7 +199,12 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--kernel", metavar="K", default="python3", help="Jupyter kernel (default: python3)"
     )
     run.add_argument("--seed", metavar="N", help="rules sample, split, shuffling and weights")
-    run.add_argument("--fold", metavar="F", help="0 to 4, or all (default: one split)")
+    run.add_argument(
+        "--fold",
+        metavar="F",
+        help="0 to 4: the fifth of the patients that is tested (pneumonia: that validates); "
+        "all: 0, and the frozen backbone over all five (default: 0)",
+    )
     run.add_argument(
         "-p",
         dest="parameters",

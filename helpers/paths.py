@@ -19,7 +19,7 @@ APPLICATION = "medical-image-tutorials"
 
 
 def data_home() -> Path:
-    """Return the folder that holds `samples/`, `cache/` and downloads; it may not exist yet.
+    """Return the folder that holds `samples/`, `cache/` ; it may not exist yet.
 
     The first of these that applies:
 

@@ -87,6 +87,8 @@ class Download:
     address: str
     sha256: str | None
     megabytes: int | None = None
+    file_name: str = ""  # where the address does not end in it
+    note: str = ""  # what sets it apart from the others
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,9 @@ def data_page() -> str:
         "# The data",
         "<!-- Written by `make docs` from helpers/datasets: change it there. -->",
         "No image of a patient is part of this repository. Without a folder of your own, every "
-        "notebook draws a synthetic twin of its dataset; the drawings, caches and downloads "
-        "go into this folder, and none of them is ever committed.",
+        "notebook draws a synthetic twin of its dataset; drawings and caches go into this "
+        "folder (after `pip install .` into your own cache folder; `TUTORIALS_DATA=<folder>` names "
+        "another), and none of them is ever committed.",
     ]
     for dataset in sets:
         counts = ", ".join(
@@ -68,16 +69,13 @@ def data_page() -> str:
             f"- **To cite:** {dataset.citation}.\n"
             f"- **The article that our notebook answers:** {dataset.article.strip()}",
         ]
-        if dataset.downloads:
-            files = []
-            for file in dataset.downloads:
-                size = f", {file.megabytes} MB" if file.megabytes else ""
-                files.append(f"- <{file.address}>{size}; sha256 `{file.sha256 or 'not known'}`")
-            example = f"`python -m helpers run {dataset.name} --profile best --data-dir <folder>`"
-            parts += [
-                f"Where to get it. Fetch, unpack into one folder, and run {example}:",
-                "\n".join(files),
-            ]
+        example = (
+            f"`.venv/bin/python -m helpers run {dataset.name} --profile best --data-dir <folder>`"
+        )
+        parts += [
+            f"Where to get it. Fetch by hand, unpack into one folder, and run {example}:",
+            "\n".join(_download(file) for file in dataset.downloads),
+        ]
         if dataset.defects:
             parts += ["What is wrong in the files:", "\n".join(f"- {d}" for d in dataset.defects)]
         if dataset.published:
@@ -88,6 +86,18 @@ def data_page() -> str:
                 rows.append(f"| {figures} | {one.protocol} | {by_patient} | {one.source} |")
             parts += ["Published figures, each with the protocol it belongs to:", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _download(file: registry.Download) -> str:
+    """Return one line on a file to fetch; what is not known is left out."""
+    facts = [
+        f"<{file.address}>",
+        f"save it as `{file.file_name}`" if file.file_name else "",
+        f"{file.megabytes:,} MB" if file.megabytes else "",
+        f"sha256 `{file.sha256}`" if file.sha256 else "",
+    ]
+    line = "- " + ", ".join(fact for fact in facts if fact)
+    return f"{line}: {file.note}" if file.note else line
 
 
 def _classes(dataset: registry.Dataset) -> str:

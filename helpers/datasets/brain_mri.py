@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from helpers.registry import Dataset, Profile, Published
+from helpers.registry import Dataset, Download, Profile, Published
 
 _NAME = re.compile(
     r"(?P<patient>TCGA_[A-Z0-9]{2}_[A-Z0-9]{4}_\d{8})_(?P<slice>\d+)(_mask)?\.tiff?",
@@ -61,6 +61,13 @@ DATASET = Dataset(
     patient_example="TCGA_CS_4941_19960909_12.tif",
     reader="volumes",
     describe=describe,
+    downloads=(
+        Download(
+            "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+            None,
+            note="Kaggle asks for an account; the folder is the one that holds kaggle_3m",
+        ),
+    ),
     fit="pad",  # slices are square already
     counts={"images": 3_929, "patients": 110, "no tumour": 2_556, "tumour": 1_373},
     licence=(

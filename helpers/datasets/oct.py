@@ -36,10 +36,21 @@ DATASET = Dataset(
     patient_of=patient_of,
     patient_example="CNV-1016042-66.jpeg",
     downloads=(
-        # Release v2, which the article and Kaggle's kermany2018 have.
-        Download(f"{_FILES}/5699a1d8-d1b6-45db-bb92-b61051445347/file_downloaded", None, 5_793),
-        # Release v3 (ZhangLabData.zip, CellData/OCT), whose test patients are apart.
-        Download(f"{_FILES}/810b2ce2-11c3-4424-996e-3bef36600907/file_downloaded", None, 8_400),
+        Download(
+            f"{_FILES}/5699a1d8-d1b6-45db-bb92-b61051445347/file_downloaded",
+            None,
+            5_793,
+            file_name="OCT2017.tar.gz",
+            note="release v2, which the article and Kaggle's kermany2018 have",
+        ),
+        Download(
+            f"{_FILES}/810b2ce2-11c3-4424-996e-3bef36600907/file_downloaded",
+            None,
+            8_400,
+            file_name="ZhangLabData.zip",
+            note="or instead of it release v3 (in CellData/OCT), whose test patients are apart; "
+            "into a folder of its own",
+        ),
     ),
     # All of a scan is kept. Bars beside it would show its format, which tells the class.
     fit="squash",

@@ -84,6 +84,7 @@ DATASET = Dataset(
             "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded",
             "13efc055629733dbab07877f8b3c9f81097840dbcdaa326a8542322c2281ce36",
             1_236,
+            file_name="ChestXRay2017.zip",
         ),
     ),
     # train 1,341 + 3,875, val 8 + 8, test 234 + 390
