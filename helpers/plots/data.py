@@ -104,21 +104,23 @@ def patient_sheet(
     images: Mapping[str, Sequence[Array]],
     *,
     title: str = "Each row is one patient: stain and light differ between patients",
+    alt: str | None = None,
 ) -> Figure:
     """Return rows of images, one row a patient, so that differences between patients show.
 
     Args:
         images: for each patient some images (see `examples`), best of the same class.
         title: what to see.
+        alt: the same for who cannot see it; None speaks of stain and light.
 
     Raises:
         ValueError: no patient, a patient without images, or an array that is no image.
     """
-    alt = (
+    default = (
         f"Rows of images, one row for each of {len(images)} patients: within a row the "
         "images share stain and light, between rows these differ."
     )
-    return _rows(images, title, alt, "patient")
+    return _rows(images, title, alt or default, "patient")
 
 
 @drawn
