@@ -17,7 +17,10 @@ def test_thresholds_and_prior_are_fixed_before_the_test_part_is_read() -> None:
     cells = order("pneumonia")
     assert cells.index("threshold") < cells.index("evaluate") < cells.index("prior")
     # the correction knows the training share and a parameter, never the share in the test part
-    assert 'train["label"].mean(), expected_share' in cell("pneumonia", "prior").source
+    source = cell("pneumonia", "prior").source
+    assert 'else train["label"].mean()' in source
+    assert "taught, expected_share" in source
+    assert not {"truth.mean()", 'test["label"]'} & set(source.split())
 
 
 def test_the_articles_matrix_gives_the_figures_that_it_swapped() -> None:
