@@ -161,12 +161,12 @@ def article_cnn(
     2,424,194 parameters, of which 2,367,616 (98 %) sit in that one dense layer: a weight for
     every place of every map, which learns where a thing lay rather than what it was.
 
-    The twin has the same three convolutions and four changes, each against one weakness:
+    The twin has the same three convolutions and three changes, each against one weakness:
     the maps are averaged over all places instead of flattened (64 numbers a picture rather
     than 18,496, so nothing can be learnt by place); batch normalisation after each
-    convolution (training no longer hangs on the scale of the first weights); ReLU in the
+    convolution (training no longer hangs on the scale of the first weights); and ReLU in the
     hidden layer (a sigmoid's slope is at most a quarter and vanishes at both ends, so little
-    of the error reaches the convolutions); and the dropout stays.
+    of the error reaches the convolutions). The dropout stays.
 
     Args:
         classes: number of outputs.
