@@ -170,7 +170,7 @@ DATASET = Dataset(
             batch_size=32,
             epochs=10,
             backbone="efficientnet_lite0",
-            learning_rate=5e-4,
+            learning_rate=1e-3,
             small_epochs=6,
             augment={
                 "rotate": 180,
