@@ -17,9 +17,10 @@ def test_only_the_split_by_folder_is_clean() -> None:
     blocks = dict(
         block.split("\n", 1) for block in printed("brain_mri", "split-leaks").strip().split("\n\n")
     )
-    assert set(blocks) == {"by slice", "by the table", "by folder"}
+    believed = "by the table, judged by its own column"
+    assert set(blocks) == {"by slice", "by the table", "by folder", believed}
     clean = {name for name, text in blocks.items() if "in more than one part: 0" in text}
-    assert clean == {"by folder"}
+    assert clean == {"by folder", believed}  # whoever trusts the table sees no leak
 
 
 def test_the_articles_network_has_its_number_of_parameters() -> None:
