@@ -588,14 +588,19 @@ def mean_over_patients(
         statistic: ``"mean"`` or ``"median"``.
         seed: of the bootstrap.
 
+    Returns:
+        The estimate; NaN, over 0 patients, where there is no value at all.
+
     Raises:
-        ValueError: no value at all, lengths differ, or another statistic.
+        ValueError: lengths differ, or another statistic.
     """
     if statistic not in ("mean", "median"):
         raise ValueError(f'statistic={statistic!r}: choose "mean" or "median".')
     summary: Callable[..., Any] = np.mean if statistic == "mean" else np.median
     one_each, _ = _by_patient(values, patients)
     count = len(one_each)
+    if count == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0)
     rng = np.random.default_rng(seed)
     blocks = []
     for start in range(0, RESAMPLES, 100):  # so that memory does not grow with the patients
@@ -611,9 +616,12 @@ def mean_over_images(
 ) -> Estimate:
     """Return the mean of all values, one an image or slice, with its interval over patients.
 
-    Every image counts the same, so a patient with many counts more. NaN is left out.
+    Every image counts the same, so a patient with many counts more. NaN is left out; where
+    nothing else is there, the estimate is NaN, over 0 patients.
     """
     _, data = _by_patient(values, patients)
+    if data.empty:
+        return Estimate(np.nan, np.nan, np.nan, 0)
     draws = _draws(data["patient"].to_numpy(), seed)
     sums = np.column_stack([data["value"].to_numpy(), np.ones(len(data))])
     total, resampled = draws.totals(sums)
@@ -628,8 +636,6 @@ def _by_patient(
     owners = np.arange(len(each)) if patients is None else np.asarray(patients)
     _same_lengths(values=each, patients=owners)
     data = pd.DataFrame({"value": each, "patient": owners}).dropna()
-    if data.empty:
-        raise ValueError("There is no value to average: all of them are NaN.")
     return data.groupby("patient")["value"].mean().to_numpy(), data
 
 

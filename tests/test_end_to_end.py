@@ -36,7 +36,7 @@ class Real:
 
 REAL = {
     "breast_cancer": Real(
-        "breakhis", 240, "pictures of 28 patients", {"image_size": 96, "magnification": 200},
+        "breakhis", 240, "pictures of 25 patients", {"image_size": 96, "magnification": 200},
         {"auc_frozen_backbone": 0.5},
     ),
     "brain_mri": Real(

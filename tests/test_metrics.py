@@ -781,8 +781,12 @@ def test_a_mean_over_patients_has_the_interval_of_a_mean() -> None:
     assert metrics.mean_over_patients(values, seed=1) == metrics.mean_over_patients(values, seed=1)
     with pytest.raises(ValueError, match='"mean" or "median"'):
         metrics.mean_over_patients(values, statistic="mode")
-    with pytest.raises(ValueError, match="no value to average"):
-        metrics.mean_over_patients([np.nan])
+    for nothing in (
+        metrics.mean_over_patients([np.nan]),
+        metrics.mean_over_images([np.nan], np.array(["a"])),
+    ):
+        assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
+        assert nothing.n == 0
 
 
 def test_means_over_patients_and_over_images_differ() -> None:
