@@ -53,9 +53,9 @@ REAL = {
 }  # fmt: skip
 # Without a download there are no ImageNet weights; and 224 pixels take hours on a processor.
 SOURCE: dict[str, dict[str, Any]] = {
-    "breast_cancer": {"image_size": 64, "max_images": 160},
+    "breast_cancer": {"image_size": 64, "max_images": 100},
     # the article's head needs a map of 4×4
-    "brain_mri": {"image_size": 128, "max_images": 120},
+    "brain_mri": {"image_size": 128, "max_images": 90},
     "malaria": {"max_images": 120},
     "oct": {"image_size": 64, "batch_size": 16, "max_images": 160},
     "pneumonia": {"image_size": 64, "max_images": 160},
