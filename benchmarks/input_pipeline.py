@@ -239,7 +239,7 @@ class _Measures:
         self.our_augmentation = _consumer(self._through(_our_augmentation()))
         self.their_augmentation = _consumer(self._through(_their_augmentation(keras)))
         self.network = _consumer(network, train=True)
-        self.tuned = _consumer(_with_head(image_size), train=True)
+        self.tuned = _consumer(models.transfer(BACKBONE, image_size=image_size), train=True)
         # One cache for the later epochs; each first epoch builds one of its own.
         with _data_home(scratch / "kept"):
             self.index = self._load_index()
@@ -326,19 +326,6 @@ class _Measures:
         inputs = self.keras.Input((self.image_size, self.image_size, 3), name="pixels")
         outputs = inputs if layer is None else layer(inputs, training=True)
         return self.keras.Model(inputs, outputs)
-
-
-def _with_head(image_size: int) -> Any:
-    """Return the pretrained network with a new head, to be trained as the notebooks do."""
-    import keras
-
-    from helpers import models
-
-    extractor = models.feature_extractor(BACKBONE, image_size=image_size)
-    for layer in extractor.layers:
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    answers = keras.layers.Dense(2, "softmax", name="probabilities")
-    return keras.Model(extractor.input, answers(extractor.output))
 
 
 def _our_augmentation() -> Any:

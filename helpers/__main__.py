@@ -98,7 +98,7 @@ def _list(_: argparse.Namespace) -> int:
     """Print the datasets that the registry knows, three facts each."""
     from helpers import registry
 
-    for known in sorted(map(registry.get, registry.names()), key=lambda one: one.number):
+    for known in registry.in_order():
         sizes = [f"{known.counts[what]:,} {what}" for what in _SIZES if what in known.counts]
         print(f"{known.name}  ({', '.join(sizes)})")
         for what, text in (("task", known.task), ("licence", known.licence)):

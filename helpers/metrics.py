@@ -48,6 +48,9 @@ class Estimate:
         return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
 
 
+_NO_VALUE = Estimate(np.nan, np.nan, np.nan, 0)
+
+
 def evaluate(
     truth: Sequence[int] | np.ndarray,
     scores: Sequence[float] | np.ndarray,
@@ -600,7 +603,7 @@ def mean_over_patients(
     one_each, _ = _by_patient(values, patients)
     count = len(one_each)
     if count == 0:
-        return Estimate(np.nan, np.nan, np.nan, 0)
+        return _NO_VALUE
     rng = np.random.default_rng(seed)
     blocks = []
     for start in range(0, RESAMPLES, 100):  # so that memory does not grow with the patients
@@ -621,7 +624,7 @@ def mean_over_images(
     """
     _, data = _by_patient(values, patients)
     if data.empty:
-        return Estimate(np.nan, np.nan, np.nan, 0)
+        return _NO_VALUE
     draws = _draws(data["patient"].to_numpy(), seed)
     sums = np.column_stack([data["value"].to_numpy(), np.ones(len(data))])
     total, resampled = draws.totals(sums)

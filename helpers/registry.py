@@ -213,6 +213,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
 
 
+def in_order() -> list[Dataset]:
+    """Return all datasets in the order of their tutorials."""
+    return sorted(map(get, names()), key=lambda dataset: dataset.number)
+
+
 def _unknown(what: str, name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), 1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stored import early_readers, printed, shown
+from stored import printed, shown
 
 
 def test_the_table_names_wrong_patients_and_counts_them_rightly() -> None:
@@ -57,11 +57,3 @@ def test_drawing_nothing_is_splendid_or_worthless() -> None:
     assert right > 0.9
     assert empty_counts > 0.5
     assert empty_left_out == volume == 0
-
-
-def test_the_test_part_is_asked_only_from_evaluate_on() -> None:
-    # "parts" counts whose slices lie where, "batches" names the rows; neither looks at a pixel
-    assert (
-        early_readers("brain_mri", {"test", "test_scores", "test_masks"}, {"parts", "batches"})
-        == []
-    )

@@ -8,12 +8,7 @@ from __future__ import annotations
 import ast
 
 import numpy as np
-from stored import cell, early_readers, order, printed, shown
-
-
-def test_the_test_part_stays_closed_until_it_is_evaluated() -> None:
-    # this cell counts pictures and patients of each part: looks at whose they are, not at pixels
-    assert early_readers("breast_cancer", {"test", "test_scores"}, {"parts"}) == []
+from stored import cell, order, printed, shown
 
 
 def test_the_views_are_decided_before_the_test_part_is_read() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from stored import cell, early_readers, printed
+from stored import cell, printed
 
 from helpers import registry, splits
 
@@ -108,7 +108,3 @@ def test_a_jitter_without_amounts_changes_nothing() -> None:
 
 def test_the_loss_of_the_articles_example() -> None:
     assert f"{-np.log(0.574):.2f}" in printed("oct", "loss").splitlines()[0]
-
-
-def test_the_test_part_stays_closed_until_it_is_evaluated() -> None:
-    assert early_readers("oct", {"test", "test_scores"}, {"parts"}) == []

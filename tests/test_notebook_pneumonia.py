@@ -5,12 +5,7 @@ The rules that all notebooks obey are tested in ``test_notebooks.py``.
 
 from __future__ import annotations
 
-from stored import cell, early_readers, order, printed, shown
-
-
-def test_the_test_part_stays_closed_until_it_is_evaluated() -> None:
-    # this cell looks at whose pictures lie where: not at pixels
-    assert early_readers("pneumonia", {"test", "test_scores"}, {"parts"}) == []
+from stored import cell, order, printed, shown
 
 
 def test_thresholds_and_prior_are_fixed_before_the_test_part_is_read() -> None:

@@ -14,7 +14,9 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from stored import early_readers
 
+from helpers import registry
 from tools import notebook_rules as rules
 from tools import notebooks as tool
 
@@ -37,6 +39,13 @@ CASES = [
 
 
 # --- the committed notebooks -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tutorial", registry.names())
+def test_the_test_part_stays_closed_until_it_is_evaluated(tutorial: str) -> None:
+    # "parts" counts whose images lie where, the brain's "batches" names rows: neither reads a pixel
+    counting = {"parts", "batches"} if tutorial == "brain_mri" else {"parts"}
+    assert early_readers(tutorial, {"test", "test_scores", "test_masks"}, counting) == []
 
 
 def test_there_are_notebooks() -> None:

@@ -46,7 +46,6 @@ def pages() -> dict[Path, str]:
 
 def data_page() -> str:
     """Return the page on the datasets: what they are, whose, and what is wrong with them."""
-    sets = sorted((registry.get(name) for name in registry.names()), key=lambda one: one.number)
     parts = [
         "# The data",
         "<!-- Written by `make docs` from helpers/datasets: change it there. -->",
@@ -55,7 +54,7 @@ def data_page() -> str:
         "folder (after `pip install .` into your own cache folder; `TUTORIALS_DATA=<folder>` names "
         "another), and none of them is ever committed.",
     ]
-    for dataset in sets:
+    for dataset in registry.in_order():
         counts = ", ".join(
             f"{number:,} {name.replace('_', ' ')}" for name, number in dataset.counts.items()
         )
