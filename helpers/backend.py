@@ -117,5 +117,20 @@ def _torch_gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[
     return values.detach().cpu(), variable.grad.cpu()
 
 
+def _start_sooner() -> None:
+    """Let TensorFlow on a processor begin a network's first step without rewriting its graph.
+
+    Rewriting takes a quarter to a third of the time to the first step (39 s against 26 s for
+    DenseNet201 on two cores) and makes no later step faster there. On a GPU it decides how
+    images lie in memory, and stays.
+    """
+    if name() == "tensorflow" and device() == "CPU":
+        import tensorflow
+
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 _DEVICE = {"tensorflow": _tensorflow_device, "jax": _jax_device, "torch": _torch_device}
 _GRADIENT = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}
+
+_start_sooner()

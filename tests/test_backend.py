@@ -55,3 +55,11 @@ def test_an_unknown_backend_has_no_device(monkeypatch: pytest.MonkeyPatch) -> No
 def test_only_jax_is_compiled(monkeypatch: pytest.MonkeyPatch, name: str, compiled: bool) -> None:
     monkeypatch.setattr(backend, "name", lambda: name)
     assert backend.jit_compile() is compiled
+
+
+def test_tensorflow_on_a_processor_starts_sooner() -> None:
+    if backend.name() != "tensorflow" or backend.device() != "CPU":
+        pytest.skip("for TensorFlow without a GPU")
+    import tensorflow
+
+    assert tensorflow.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
