@@ -131,7 +131,7 @@ DATASET = Dataset(
         "sample": Profile(
             image_size=64,
             batch_size=16,
-            epochs=4,
+            epochs=3,
             backbone="efficientnet_lite0",
             learning_rate=1e-3,
             small_epochs=6,
