@@ -91,8 +91,8 @@ def tolerance(figure: Record) -> float:
     """Return how far a fresh figure may lie from this stored one.
 
     It is a share of twice the longer side of its interval: that of a calibration error, which
-    cannot be negative, reaches much further up than down. A share without any width (all right, or all wrong) may move by one case; a count must
-    be the same.
+    cannot be negative, reaches much further up than down. A share without any width (all
+    right, or all wrong) may move by one case; a count must be the same.
     """
     width: float = 2 * max(figure["high"] - figure["value"], figure["value"] - figure["low"])
     if width > 0:
