@@ -516,6 +516,7 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_two_processes_draw_the_sample_at_once(data_home: Path, checkout: Path) -> None:
     code = (
         "from functools import partial\n"

@@ -154,6 +154,7 @@ def clustered(rng: np.random.Generator, patients: int, spread: float) -> tuple[n
     return truth, np.where(right, truth, 1 - truth).astype(float), owners
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sets of 100 patients whose true accuracy is known: 0.8."""
     monkeypatch.setattr(metrics, "_FIGURES", {"accuracy": metrics._FIGURES["accuracy"]})

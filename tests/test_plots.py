@@ -540,6 +540,7 @@ def test_colours_are_told_apart_in_grey_or_by_hatch() -> None:
     assert len({str(line) for line in plots.LINES}) == 8
 
 
+@pytest.mark.slow
 def test_import_loads_no_engine() -> None:
     code = (
         "import sys, helpers.plots; "

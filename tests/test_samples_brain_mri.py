@@ -71,6 +71,7 @@ def test_another_seed_gives_other_pixels() -> None:
     assert pixel_hash(1) != PIXELS
 
 
+@pytest.mark.slow
 def test_what_lies_on_disk_is_what_was_drawn(volumes: dict[str, Volume]) -> None:
     patient = brain_mri.plan_patients(0, PATIENTS, SLICES)[3]
     images, masks = brain_mri.draw_volume(patient)

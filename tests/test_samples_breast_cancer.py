@@ -55,6 +55,7 @@ def plan_hash(seed: int) -> str:
     return total.hexdigest()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_pixels_on_every_machine() -> None:
     assert plan_hash(0) == PIXELS, "raise breast_cancer.VERSION and store the new hash"
 
@@ -118,6 +119,7 @@ def test_pictures_look_like_stained_tissue(drawn: Path) -> None:
     assert min(pixels.std() for pixels in pictures.values()) > 5
 
 
+@pytest.mark.slow
 def test_patients_differ_in_stain_more_than_their_own_pictures() -> None:
     slides = breast_cancer._plan(0, 44, 900)[:30:2]
     own = np.array([[breast_cancer.draw_view(slide, view).mean(axis=(0, 1))

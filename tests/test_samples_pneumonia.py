@@ -78,6 +78,7 @@ def test_a_seed_gives_the_same_pixels_on_every_machine(drawn: tuple[Path, Pixels
     assert pixel_hash(drawn[1]) == PIXELS, "raise pneumonia.VERSION and store the new hash"
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_pixels(tmp_path: Path) -> None:
     assert pixel_hash(draw(tmp_path / "other", 1)) != PIXELS
 

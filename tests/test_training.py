@@ -103,6 +103,7 @@ def run(tiny_index: Index, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(model, history, valid, folder / "deep" / "best.keras")
 
 
+@pytest.mark.slow
 def test_what_is_told_apart_by_colour_is_learnt(run: Run, tiny_index: Index) -> None:
     # The classes lie apart, and their regression has one best solution: nothing is luck here.
     found = predict(run.model, Batches(tiny_index)).argmax(axis=1)
@@ -250,6 +251,7 @@ def wrong_labels(tiny_index: Index, **options: Any) -> tuple[keras.Model, pd.Dat
     return model, history
 
 
+@pytest.mark.slow
 def test_the_plateau_is_lowered_as_told_and_all_epochs_are_trained(tiny_index: Index) -> None:
     model, history = wrong_labels(
         tiny_index,
@@ -281,6 +283,7 @@ def test_accuracy_can_be_what_is_watched(tiny_index: Index) -> None:
     assert history["val_accuracy"].max() > history["val_accuracy"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_without_a_validation_part_the_last_weights_are_kept(
     tiny_index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -372,6 +375,7 @@ def test_weights_that_cannot_be_meant(
 # -- averaged weights ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_validated_kept_and_saved(tiny_index: Index, tmp_path: Path) -> None:
     train, valid = parts(tiny_index)
 
@@ -477,6 +481,7 @@ def test_one_augmentation_serves_a_classifier_and_then_outlines() -> None:
     assert with_augmentation(tiny_unet(), augment).output_shape == (None, SIZE, SIZE, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("augmented", "loss"), [(True, None), (False, None), (True, FocalTversky())]
 )
@@ -572,6 +577,7 @@ def test_the_cosine_rises_shortly_and_ends_at_zero(steps: int) -> None:
         assert rates[(peak + steps) // 2] == pytest.approx(0.005, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_a_training_whatever_the_global_state(tiny_index: Index) -> None:
     """Order of the images, augmentation and dropout all come from seeds that were given."""
     train, valid = parts(tiny_index)
@@ -779,6 +785,7 @@ def test_an_attached_head_gives_the_regression_s_probabilities(
     np.testing.assert_allclose(predict(model, Batches(tiny_index)), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thaw", [False, True])
 def test_only_what_is_thawed_moves_in_training(tiny_index: Index, thaw: bool) -> None:
     train, valid = parts(tiny_index)

@@ -114,6 +114,7 @@ def test_a_frozen_encoder_leaves_the_decoder_to_train() -> None:
     assert "up5_look_again" in names
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_the_weights_whatever_the_global_state(pretrained: keras.Model) -> None:
     def weights(model: keras.Model) -> np.ndarray:
         return np.concatenate([array.ravel() for array in model.get_weights()])
@@ -143,6 +144,7 @@ def test_other_encoders(encoder: str) -> None:
     assert [layer.input[1].shape[1] for layer in joins] == [4, 8, 16, 32]
 
 
+@pytest.mark.slow
 def test_a_saved_and_loaded_model_gives_the_same_answers(
     pretrained: keras.Model, tmp_path: Path
 ) -> None:

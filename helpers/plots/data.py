@@ -282,7 +282,7 @@ def stain_variation(
         axes.tick_params(axis="x", length=0)
     below = "patients, the darkest first (mark: mean colour; line: middle 80 % of the images)"
     if few:
-        panels[1].set_xticks(places, [_shorten(str(name), 16) for name in mean.index],
+        panels[1].set_xticks(places, [_shorten(str(name), 22) for name in mean.index],
                              rotation=90, fontsize=11)  # fmt: skip
     else:
         panels[1].set_xticks([])

@@ -526,7 +526,7 @@ def per_patient(
     axes.set_xlim(-side, len(rows) - 1 + side)
     axes.grid(axis="y")
     if few:
-        axes.set_xticks(places, [_shorten(str(name), 16) for name in rows["patient"]],
+        axes.set_xticks(places, [_shorten(str(name), 22) for name in rows["patient"]],
                         rotation=90, fontsize=11)  # fmt: skip
         axes.set_xlabel(f"patient, sorted by {label} (size: number of images)")
     else:
