@@ -90,11 +90,10 @@ def differences(stored: Record, record: Record) -> list[str]:
 def tolerance(figure: Record) -> float:
     """Return how far a fresh figure may lie from this stored one.
 
-    It is a share of twice the longer side of its interval: that of a calibration error, which
-    cannot be negative, reaches much further up than down. A share without any width (all
-    right, or all wrong) may move by one case; a count must be the same.
+    A share without any width (all right, or all wrong) may move by one case; a count must
+    be the same.
     """
-    width: float = 2 * max(figure["high"] - figure["value"], figure["value"] - figure["low"])
+    width: float = figure["high"] - figure["low"]
     if width > 0:
         return SHARE * width
     share = isinstance(figure["value"], float) and 0 <= figure["value"] <= 1

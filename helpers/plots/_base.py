@@ -484,10 +484,10 @@ def _and(names: Iterable[Any]) -> str:
     return " and ".join([comma.join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-def _shorten(text: str, length: int) -> str:
-    """Return the text, its middle left out where it is longer than `length` characters."""
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+def _short_names(names: Iterable[Any]) -> list[str]:
+    """Return names for the ticks of an axis, the middle left out of those over 22 characters."""
+    texts = map(str, names)
+    return [text if len(text) <= 22 else f"{text[:10]}…{text[-10:]}" for text in texts]
 
 
 def _wrap(text: str, inches: float, points: float, *, break_words: bool = False) -> str:

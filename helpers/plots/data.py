@@ -37,7 +37,7 @@ from helpers.plots._base import (
     _percent,
     _right_labels,
     _rows,
-    _shorten,
+    _short_names,
     _wrap,
     drawn,
 )
@@ -282,8 +282,7 @@ def stain_variation(
         axes.tick_params(axis="x", length=0)
     below = "patients, the darkest first (mark: mean colour; line: middle 80 % of the images)"
     if few:
-        panels[1].set_xticks(places, [_shorten(str(name), 22) for name in mean.index],
-                             rotation=90, fontsize=11)  # fmt: skip
+        panels[1].set_xticks(places, _short_names(mean.index), rotation=90, fontsize=11)
     else:
         panels[1].set_xticks([])
     panels[1].set_xlabel(below)

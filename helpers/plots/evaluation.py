@@ -42,7 +42,7 @@ from helpers.plots._base import (
     _percent,
     _right_labels,
     _same_length,
-    _shorten,
+    _short_names,
     _truth_and_scores,
     _two_classes,
     _wrap,
@@ -526,8 +526,7 @@ def per_patient(
     axes.set_xlim(-side, len(rows) - 1 + side)
     axes.grid(axis="y")
     if few:
-        axes.set_xticks(places, [_shorten(str(name), 22) for name in rows["patient"]],
-                        rotation=90, fontsize=11)  # fmt: skip
+        axes.set_xticks(places, _short_names(rows["patient"]), rotation=90, fontsize=11)
         axes.set_xlabel(f"patient, sorted by {label} (size: number of images)")
     else:
         axes.set_xticks([])

@@ -32,7 +32,7 @@ from helpers.plots._base import (
     _new,
     _pictures,
     _same_length,
-    _shorten,
+    _short_names,
     _wrap,
     drawn,
 )
@@ -235,8 +235,7 @@ def dice_per_patient(
     axes.set_ylabel("Dice of the volume (0–1)")
     axes.grid(axis="y")
     if few:
-        axes.set_xticks(places, [_shorten(str(name), 22) for name in rows["patient"]],
-                        rotation=90, fontsize=11)  # fmt: skip
+        axes.set_xticks(places, _short_names(rows["patient"]), rotation=90, fontsize=11)
         axes.set_xlabel("patient, sorted by Dice (size: tumour)")
     else:
         axes.set_xticks([])
