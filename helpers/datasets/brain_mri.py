@@ -141,12 +141,12 @@ DATASET = Dataset(
         "best": Profile(
             image_size=128,
             batch_size=16,
-            epochs=10,
+            epochs=10,  # of the outlines; half as many of the classifier
             backbone="efficientnet_lite0",
             learning_rate=5e-4,
             small_epochs=10,
             augment=_WARP,
-            why="for the real slices: the pretrained network, trained further; twice: once a task",
+            why="for the real slices: the pretrained network, trained further for each question",
         ),
         "source": Profile(
             image_size=256,
