@@ -1,9 +1,9 @@
 """From a folder to a data frame: one row an image, and a list of what was left out and why.
 
 ``load_index`` finds the images wherever a dataset's archives put them (``helpers.layouts``),
-or takes somebody's own (``helpers.own_images``) or a MedMNIST file (``helpers.medmnist``). It
-tells the patient of each, decodes every image once into a cache (``helpers.images``) and
-leaves out what cannot be used — counted and listed, never silently.
+or takes somebody's own (``helpers.own_folder``, ``helpers.own_csv``) or a MedMNIST file
+(``helpers.medmnist``). It tells the patient of each, decodes every image once into a cache
+(``helpers.images``) and leaves out what cannot be used — counted and listed, never silently.
 """
 
 from __future__ import annotations
@@ -15,11 +15,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import images, layouts, medmnist, own_images, packed, registry, samples, tables
-from helpers.own_images import dataset_of as dataset_of  # part of what an index offers
-from helpers.own_images import write_csv as write_csv
+from helpers import (
+    images,
+    layouts,
+    medmnist,
+    own_csv,
+    own_folder,
+    own_images,
+    packed,
+    registry,
+    samples,
+    tables,
+)
+from helpers.own_csv import write_csv as write_csv  # part of what an index offers
+from helpers.own_images import dataset_of as dataset_of
 from helpers.paths import data_home
-from helpers.tables import compare_table as compare_table  # part of what an index offers
+from helpers.tables import compare_table as compare_table
 from helpers.tables import read_table as read_table
 
 COLUMNS = ("path", "label", "class_name", "patient", "split", "part")
@@ -208,7 +219,7 @@ def _place(dataset: registry.Dataset, data_dir: str | os.PathLike[str] | None, s
             raise ValueError('load_index("folder", …) needs data_dir: a folder or a CSV file.')
         return _sample_folder(dataset.name, seed)
     place = Path(data_dir).expanduser().absolute()
-    is_table = place.suffix.lower() in own_images.SUFFIXES | {medmnist.SUFFIX}
+    is_table = place.suffix.lower() in own_csv.SUFFIXES | {medmnist.SUFFIX}
     if place.is_dir() or (is_table and place.is_file()):
         return place
     what = "file" if is_table else "folder"
@@ -227,10 +238,10 @@ def _find(
 ) -> layouts.Found:
     """Return what lies in a folder, a CSV file or a MedMNIST file."""
     has_rules = any(rule is not None for rule in rules.values())
-    if place.suffix.lower() in own_images.SUFFIXES and place.is_file():
-        return own_images.read_csv(place, dataset, **rules, classes=classes)
+    if place.suffix.lower() in own_csv.SUFFIXES and place.is_file():
+        return own_csv.read_csv(place, dataset, **rules, classes=classes)
     if place.is_dir() and (has_rules or dataset is own_images.ANY):
-        return own_images.find_in_folder(place, dataset, **rules, classes=classes)
+        return own_folder.find_in_folder(place, dataset, **rules, classes=classes)
     if has_rules or classes is not None:
         raise ValueError(
             f"patient_from, class_from and classes are for images of one's own: {place} is read "

@@ -1,40 +1,26 @@
-"""Images of one's own: a folder or a CSV file becomes the rows that ``load_index`` works on.
+"""Images that belong to no dataset: which of them is which class, and whose they are.
 
-A CSV file has the columns ``path`` and ``label`` and, where they are known, ``patient``,
-``split`` and ``mask``. In a folder, the folders or the file names say class and patient.
+A folder (``helpers.own_folder``) or a CSV file (``helpers.own_csv``) says where they lie. Here
+their classes are numbered, their patients named, and what a reader must know is put in words.
 """
 
 from __future__ import annotations
 
-import csv
-import filecmp
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import pandas as pd
 
 from helpers import layouts, registry
 from helpers.layouts import UNKNOWN, Found
-from helpers.paths import atomic_file
 from helpers.registry import Dataset
 
 NAME = "folder"
-SUFFIXES = frozenset({".csv", ".tsv"})
-COLUMNS = ("path", "label", "patient", "split", "mask")
-OWN = ("folder", "csv")  # sources of an index whose images are nobody's but the reader's
+SOURCES = ("folder", "csv")  # of an index whose images are the reader's own
 MANY_CLASSES = 30  # more are probably patients, taken for classes
-
-# what an index has besides: a CSV file may not set it
-_OURS = frozenset({"class_name", "part", "row", "width", "height", "content", "reason",
-                   "mask_pixels", "claimed"})  # fmt: skip
-_EXPECTED = (
-    "Expected: a CSV file in UTF-8 with the columns path and label and, where they are known, "
-    "patient, split (train, valid, test) and mask; each path from the CSV file's folder on."
-)
 
 ANY = Dataset(
     name=NAME,
@@ -57,7 +43,7 @@ Rule = Callable[[PurePosixPath], str | None]
 
 
 @dataclass
-class _Image:
+class OwnImage:
     """What is known of one image before the classes are numbered."""
 
     path: Path
@@ -70,100 +56,38 @@ class _Image:
     more: dict[str, str] = field(default_factory=dict)
 
 
-def find_in_folder(
-    root: Path,
-    dataset: Dataset,
-    *,
-    patient_from: str | None = None,
-    class_from: str | None = None,
-    classes: Sequence[str] | None = None,
-) -> Found:
-    """Return the images anywhere below a folder, their classes told by folders or names.
+def dataset_of(index: pd.DataFrame) -> Dataset:
+    """Return what a notebook needs to know of the images it was given.
+
+    For a dataset's own images that is the registry's entry. For images of one's own it has
+    their classes; of two classes the second is the positive one, unless the registry's
+    positive class is among them. Licence, citation, counts and published figures are those
+    of the registry's images and are gone.
 
     Args:
-        root: absolute.
-        dataset: the notebook's dataset, or ``ANY``.
-        patient_from: see ``helpers.index.load_index``.
-        class_from: see there; None is ``"folder:-1"``.
-        classes: see there.
-
-    Raises:
-        ValueError: there is no image, a rule fits none of them, or the classes do not suit
-            the notebook; says what was found.
+        index: from ``load_index``.
     """
-    if dataset.reader == "volumes":
-        raise ValueError(
-            f"{dataset.name} needs a mask for each image. Give a CSV file with the columns path, "
-            f"mask and patient instead of a folder."
-        )
-    rule_text = class_from or "folder:-1"
-    class_of = path_rule(rule_text, "class_from")
-    patient_of = None if patient_from is None else path_rule(patient_from, "patient_from")
-    found = Found([root], source="folder", expected=_expected_folder(rule_text, patient_from))
-    items = list(_below(root, found, class_of, rule_text))
-    if patient_of is not None:
-        items = _with_patients(items, found, patient_of, str(patient_from))
-    if not items:
-        raise ValueError(_no_image(root, found))
-    _require_no_part_as_class(items, rule_text)
-    items = _without_copies(items, found)
-    _set_parts(items)
-    _finish(found, items, root, dataset, classes)
-    return found
-
-
-def read_csv(
-    file: Path,
-    dataset: Dataset,
-    *,
-    patient_from: str | None = None,
-    class_from: str | None = None,
-    classes: Sequence[str] | None = None,
-) -> Found:
-    """Return the images that a CSV file lists.
-
-    Commas, semicolons and tabs may separate its cells; a byte-order mark and Windows' slashes
-    do no harm. A line that cannot be used is left out with its number and the reason.
-
-    Args:
-        file: absolute.
-        dataset: the notebook's dataset, or ``ANY``.
-        patient_from: see ``helpers.index.load_index``; overrules the column ``patient``.
-        class_from: see there; overrules the column ``label``.
-        classes: see there.
-
-    Raises:
-        ValueError: the file is no such table, no line can be used, or the classes do not suit
-            the notebook; says what was found.
-    """
-    header, lines = _read_table(file)
-    _require_columns(file, header, dataset, class_from)
-    found = Found([file.parent], source="csv", expected=_EXPECTED)
-    masks_wanted = dataset.reader == "volumes" or (dataset.name == NAME and "mask" in header)
-    items = []
-    for number, cells in lines:
-        item = _read_line(found, file, number, cells, header)
-        if item is not None and (not masks_wanted or _find_mask(found, item, file.parent)):
-            items.append(item if masks_wanted else replace(item, mask=""))
-    items = _without_twice(items, found)
-    if class_from is not None:
-        items = _with_classes(items, found, path_rule(class_from, "class_from"), class_from)
-    if patient_from is not None:
-        rule = path_rule(patient_from, "patient_from")
-        items = _with_patients(items, found, rule, patient_from)
-    if not class_from and dataset.reader != "volumes":
-        items = _leave_out_where(items, found, lambda item: not item.label, "no label")
-    if any(item.patient for item in items):
-        items = _leave_out_where(
-            items, found, lambda item: not item.patient, "no patient, where other lines have one"
-        )
-    if not items:
-        raise ValueError(_no_line(file, len(lines), found))
-    found.notes.append(f"{file.name}: {len(items):,} of its {len(lines):,} lines are used.")
-    if "mask" in header and not masks_wanted:
-        found.notes.append(f"{file.name}: the column mask is not used by {dataset.name}.")
-    _finish(found, items, file.parent, dataset, classes)
-    return found
+    name = index.attrs["dataset"]
+    known = ANY if name == NAME else registry.get(name)
+    if tuple(index.attrs["classes"]) == known.classes and index.attrs["source"] not in SOURCES:
+        return known
+    classes = tuple(index.attrs["classes"])
+    positive = known.positive if known.positive in classes else None
+    if positive is None and len(classes) == 2 and (known.positive is not None or known is ANY):
+        positive = classes[1]
+    return replace(
+        known,
+        classes=classes,
+        positive=positive,
+        urgent=known.urgent if set(known.urgent) <= set(classes) else (),
+        title=f"{known.title}: images of your own" if known is not ANY else known.title,
+        counts={},
+        licence=ANY.licence,
+        citation=ANY.citation,
+        downloads=(),
+        defects=(),
+        published=(),
+    )
 
 
 def path_rule(text: str, name: str) -> Rule:
@@ -201,358 +125,7 @@ def path_rule(text: str, name: str) -> Rule:
     return lambda path: (match[1] or None) if (match := pattern.search(path.as_posix())) else None
 
 
-def dataset_of(index: pd.DataFrame) -> Dataset:
-    """Return what a notebook needs to know of the images it was given.
-
-    For a dataset's own images that is the registry's entry. For images of one's own it has
-    their classes; of two classes the second is the positive one, unless the registry's
-    positive class is among them. Licence, citation, counts and published figures are those
-    of the registry's images and are gone.
-
-    Args:
-        index: from ``load_index``.
-    """
-    name = index.attrs["dataset"]
-    known = ANY if name == NAME else registry.get(name)
-    if tuple(index.attrs["classes"]) == known.classes and index.attrs["source"] not in OWN:
-        return known
-    classes = tuple(index.attrs["classes"])
-    positive = known.positive if known.positive in classes else None
-    if positive is None and len(classes) == 2 and (known.positive is not None or known is ANY):
-        positive = classes[1]
-    return replace(
-        known,
-        classes=classes,
-        positive=positive,
-        urgent=known.urgent if set(known.urgent) <= set(classes) else (),
-        title=f"{known.title}: images of your own" if known is not ANY else known.title,
-        counts={},
-        licence=ANY.licence,
-        citation=ANY.citation,
-        downloads=(),
-        defects=(),
-        published=(),
-    )
-
-
-def write_csv(index: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
-    """Return the CSV file that was written from an index, for any notebook's ``data_dir``.
-
-    So rules about folders need to be given once only, and a person can correct labels in a
-    spreadsheet. Paths are written from the file's folder on, where the images lie below it,
-    else absolute.
-
-    Args:
-        index: from ``load_index``, of files.
-        path: the CSV file; one that exists is replaced.
-
-    Raises:
-        ValueError: the images lie inside an npz archive.
-    """
-    if index.attrs.get("source") == "medmnist":
-        raise ValueError("An npz archive is a data_dir by itself; a CSV file lists image files.")
-    target = Path(path).expanduser().absolute()
-    table = pd.DataFrame({"path": [_seen_from(target.parent, one) for one in index["path"]],
-                          "label": index["class_name"].to_numpy()})  # fmt: skip
-    if index.attrs.get("patients_known", True):
-        table["patient"] = index["patient"].to_numpy()
-    split = index["split"].where(index["split"] != "", index["part"])
-    if split.ne("").any():
-        table["split"] = split.to_numpy()
-    if "mask" in index:
-        table["mask"] = [_seen_from(target.parent, one) for one in index["mask"]]
-    with atomic_file(target) as temporary:
-        table.to_csv(temporary, index=False, encoding="utf-8-sig")  # Excel needs the mark
-    return target
-
-
-def about_claims(index: pd.DataFrame) -> list[str]:
-    """Return how labels of a CSV file differ from those that its masks give, as sentences."""
-    if "claimed" not in index:
-        return []
-    differs = (index["claimed"] != UNKNOWN) & (index["claimed"] != index["label"])
-    if not differs.any():
-        return []
-    example = Path(index.loc[differs, "path"].iloc[0]).name
-    return [
-        f"The label of {int(differs.sum()):,} images is not what their masks say (such as "
-        f"{example}); the masks were believed."
-    ]
-
-
-# -- a folder ------------------------------------------------------------------------------
-
-
-def _below(root: Path, found: Found, class_of: Rule, rule_text: str) -> Iterator[_Image]:
-    """Yield the images below a folder whose class can be told."""
-    for path in _files(root, set()):
-        if not layouts.is_image(path):
-            found.leave_out(path, "not an image file")
-            continue
-        inside = PurePosixPath(path.relative_to(root).as_posix())
-        label = class_of(inside)
-        if label is None:
-            found.leave_out(path, f"class_from={rule_text!r} finds no class in {inside}")
-        else:
-            yield _Image(path, inside, label.strip())
-
-
-def _files(folder: Path, seen: set[str]) -> Iterator[Path]:
-    """Yield the files below a folder, each folder once, whatever links point where."""
-    real = os.path.realpath(folder)
-    if real in seen:
-        return
-    seen.add(real)
-    yield from layouts.files_in(folder)
-    for child in layouts.subfolders(folder):
-        yield from _files(child, seen)
-
-
-def _require_no_part_as_class(items: list[_Image], rule_text: str) -> None:
-    """Refuse classes that are called train and test."""
-    classes = {item.label.lower() for item in items}
-    if classes <= set(registry.PART_NAMES):
-        raise ValueError(
-            f"class_from={rule_text!r} gives the classes {', '.join(sorted(classes))}: these are "
-            f"parts of a split. Which folder, or what in the file name, is the class? The first "
-            f"image is {items[0].inside}."
-        )
-
-
-def _set_parts(items: list[_Image]) -> None:
-    """Take folders that are named like official parts for these."""
-    for item in items:
-        for name in item.inside.parts[:-1]:
-            plain = name.strip().lower()
-            if plain in registry.PART_NAMES and name not in (item.label, item.patient):
-                item.part = registry.PART_NAMES[plain]
-                break
-
-
-def _without_copies(items: list[_Image], found: Found) -> list[_Image]:
-    """Return the images without files that are there twice, as in Kaggle's doubled folders.
-
-    Only files of one name, class, patient and size are compared, byte by byte.
-    """
-    kept: dict[tuple[object, ...], list[_Image]] = {}
-    single = []
-    for item in items:
-        key = (item.path.name, item.label, item.patient, item.path.stat().st_size)
-        others = kept.setdefault(key, [])
-        twin = next((one for one in others if _is_equal(one.path, item.path)), None)
-        if twin is None:
-            others.append(item)
-            single.append(item)
-        else:
-            found.leave_out(item.path, "a copy of a file of the same name in another folder")
-    if len(single) < len(items):
-        copies = len(items) - len(single)
-        found.notes.append(f"{copies:,} files are copies of others of the same name: left out.")
-    return single
-
-
-def _is_equal(one: Path, two: Path) -> bool:
-    try:
-        return filecmp.cmp(one, two, shallow=False)
-    except OSError:
-        return False  # whoever reads the images will say why
-
-
-def _expected_folder(class_from: str, patient_from: str | None) -> str:
-    patients = "" if patient_from is None else f", of the patient by {patient_from!r}"
-    return f"Expected: image files below the folder, told apart by class_from={class_from!r}{patients}."
-
-
-def _no_image(root: Path, found: Found) -> str:
-    """Return what to say where a folder gave no image that can be used."""
-    text = f"{root} holds no image that can be used. {found.expected} "
-    example = next((one for one in found.left_out if "finds no" in one["reason"]), None)
-    if example is None:
-        endings = Counter(Path(one["path"]).suffix.lower() or "none" for one in found.left_out)
-        known = ", ".join(f"{name} ({many:,})" for name, many in endings.most_common(5))
-        return f"{text}Found: {'no files' if not known else f'files with the endings {known}'}."
-    parts = PurePosixPath(Path(example["path"]).relative_to(root).as_posix()).parts[:-1]
-    above = ", ".join(f"folder:-{n} is {name!r}" for n, name in enumerate(parts[::-1], start=1))
-    count = len(found.left_out)
-    return f"{text}{count:,} files were left out; of the first, {example['reason']} ({above or 'no folder is above it'})."
-
-
-# -- a CSV file ----------------------------------------------------------------------------
-
-
-def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of a CSV file's columns, and its lines with their numbers."""
-    try:
-        text = file.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file} is not text in UTF-8 ({error.reason}). Save it as «CSV UTF-8»."
-        ) from error
-    first = text.lstrip("\r\n").partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator)
-    rows = []
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
-    except csv.Error as error:
-        raise ValueError(f"{file}, line {reader.line_num}: {error}. {_EXPECTED}") from error
-    if not rows:
-        raise ValueError(f"{file} is empty. {_EXPECTED}")
-    return [name.lower() for name in rows[0][1]], rows[1:]
-
-
-def _require_columns(file: Path, header: list[str], dataset: Dataset, rule: str | None) -> None:
-    """Refuse a table without the columns that are needed."""
-    needed = ["path"]
-    if dataset.reader == "volumes":
-        needed.append("mask")  # from which the class follows
-    elif rule is None:
-        needed.append("label")
-    missing = [name for name in needed if name not in header]
-    if missing:
-        why = f" {dataset.name} reads its labels from masks." if "mask" in missing else ""
-        raise ValueError(
-            f"{file} has no column {' and no column '.join(missing)}.{why} {_EXPECTED} "
-            f"Found: {', '.join(header)}."
-        )
-    twice = [name for name, many in Counter(header).items() if name in COLUMNS and many > 1]
-    if twice:
-        raise ValueError(f"{file} has the column {twice[0]} twice. Remove one.")
-
-
-def _read_line(
-    found: Found, file: Path, number: int, cells: list[str], header: list[str]
-) -> _Image | None:
-    """Return one line's image, or None where it was left out."""
-    where = f"line {number}: "
-    if any(cells[len(header) :]):
-        found.leave_out(file, f"{where}{len(cells)} cells below {len(header)} names of columns "
-                        "(a cell that holds a separator needs quotation marks)")  # fmt: skip
-        return None
-    values = {**dict.fromkeys(header, ""), **dict(zip(header, cells, strict=False))}
-    if not values["path"]:
-        found.leave_out(file, f"{where}no path")
-        return None
-    try:
-        path = _resolve(values["path"], file.parent)
-        part = _part(values.get("split", ""))
-    except ValueError as error:
-        found.leave_out(values["path"], f"{where}{error}")
-        return None
-    if not path.is_file():
-        found.leave_out(path, f"{where}the file does not exist")
-        return None
-    more = {name: text for name, text in values.items()
-            if name and name not in COLUMNS and name not in _OURS}  # fmt: skip
-    return _Image(
-        path=path,
-        inside=_inside(path, file.parent),
-        label=values.get("label", ""),
-        where=where,
-        patient=values.get("patient") or None,
-        part=part,
-        mask=values.get("mask", ""),
-        more=more,
-    )
-
-
-def _resolve(text: str, folder: Path) -> Path:
-    """Return the file that a cell means.
-
-    Raises:
-        ValueError: with the reason why it may not be read.
-    """
-    if Path(text).is_absolute():
-        return Path(text)
-    if PureWindowsPath(text).drive or text.startswith("\\"):
-        raise ValueError("an absolute path of a Windows computer; paths start at the CSV's folder")
-    if "\\" in text and not (folder / text).exists():
-        text = text.replace("\\", "/")
-    path = Path(os.path.normpath(folder / text))
-    if not path.is_relative_to(folder):
-        raise ValueError(
-            "the path leaves the CSV file's folder (..); move the file up, or write the whole path"
-        )
-    return path
-
-
-def _inside(path: Path, folder: Path) -> PurePosixPath:
-    """Return a path below the CSV file's folder; one that lies elsewhere as it is."""
-    inside = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return PurePosixPath(inside.as_posix())
-
-
-def _part(text: str) -> str:
-    """Return the official part that a cell names.
-
-    Raises:
-        ValueError: it names none.
-    """
-    if text and text.lower() not in registry.PART_NAMES:
-        raise ValueError(f"the split {text!r} is none of train, valid and test")
-    return registry.PART_NAMES.get(text.lower(), "")
-
-
-def _find_mask(found: Found, item: _Image, folder: Path) -> bool:
-    """Return whether a line's mask is there, and put its path in place."""
-    reason = "no mask"
-    if item.mask:
-        try:
-            mask = _resolve(item.mask, folder)
-            item.mask = str(mask)
-            reason = "" if mask.is_file() else f"the mask {mask.name} does not exist"
-        except ValueError as error:
-            reason = f"its mask: {error}"
-    if reason:
-        found.leave_out(item.path, f"{item.where}{reason}")
-    return not reason
-
-
-def _without_twice(items: list[_Image], found: Found) -> list[_Image]:
-    """Return the lines without those that name an image again; none where they disagree."""
-    lines: dict[Path, list[_Image]] = {}
-    for item in items:
-        lines.setdefault(item.path, []).append(item)
-    kept = []
-    for path, same in lines.items():
-        first = same[0]
-        numbers = ", ".join(one.where.removeprefix("line ").removesuffix(": ") for one in same)
-        if len({(one.label, one.patient, one.part, one.mask) for one in same}) > 1:
-            labels = ", ".join(sorted({one.label for one in same}))
-            found.leave_out(path, f"the lines {numbers} disagree about it (labels: {labels})")
-            continue
-        kept.append(first)
-        for one in same[1:]:
-            found.leave_out(path, f"{one.where}the same image as in {first.where.rstrip(': ')}")
-    return kept
-
-
-def _leave_out_where(
-    items: list[_Image], found: Found, is_bad: Callable[[_Image], bool], reason: str
-) -> list[_Image]:
-    """Return the images without some, which are left out."""
-    for item in items:
-        if is_bad(item):
-            found.leave_out(item.path, f"{item.where}{reason}")
-    return [item for item in items if not is_bad(item)]
-
-
-def _no_line(file: Path, lines: int, found: Found) -> str:
-    """Return what to say where no line of a CSV file can be used."""
-    if not lines:
-        return f"{file} has no line below its heading. {_EXPECTED}"
-    reasons = Counter(re.sub(r"^line \d+: ", "", one["reason"]) for one in found.left_out)
-    why = "; ".join(f"{text} ({many:,})" for text, many in reasons.most_common(3))
-    first = found.left_out[0]["path"]
-    return f"None of the {lines:,} lines of {file} can be used: {why}. The first names {first}."
-
-
-# -- what a folder and a CSV file have in common ---------------------------------------------
-
-
-def _with_patients(items: list[_Image], found: Found, rule: Rule, text: str) -> list[_Image]:
+def with_patients(items: list[OwnImage], found: Found, rule: Rule, text: str) -> list[OwnImage]:
     """Return the images whose patient the rule tells."""
     for item in items:
         item.patient = rule(item.inside)
@@ -562,18 +135,28 @@ def _with_patients(items: list[_Image], found: Found, rule: Rule, text: str) -> 
     return [item for item in items if item.patient is not None]
 
 
-def _with_classes(items: list[_Image], found: Found, rule: Rule, text: str) -> list[_Image]:
+def with_classes(items: list[OwnImage], found: Found, rule: Rule, text: str) -> list[OwnImage]:
     """Return the images whose class the rule tells."""
     for item in items:
         item.label = rule(item.inside) or ""
-    return _leave_out_where(
+    return leave_out_where(
         items, found, lambda item: not item.label, f"class_from={text!r} finds no class"
     )
 
 
-def _finish(
+def leave_out_where(
+    items: list[OwnImage], found: Found, is_bad: Callable[[OwnImage], bool], reason: str
+) -> list[OwnImage]:
+    """Return the images without some, which are left out."""
+    for item in items:
+        if is_bad(item):
+            found.leave_out(item.path, f"{item.where}{reason}")
+    return [item for item in items if not is_bad(item)]
+
+
+def finish(
     found: Found,
-    items: list[_Image],
+    items: list[OwnImage],
     root: Path,
     dataset: Dataset,
     classes: Sequence[str] | None,
@@ -593,10 +176,27 @@ def _finish(
         found.warnings.append(_no_patients(items))
 
 
+def about_claims(index: pd.DataFrame) -> list[str]:
+    """Return how labels of a CSV file differ from those that its masks give, as sentences."""
+    if "claimed" not in index:
+        return []
+    differs = (index["claimed"] != UNKNOWN) & (index["claimed"] != index["label"])
+    if not differs.any():
+        return []
+    example = Path(index.loc[differs, "path"].iloc[0]).name
+    return [
+        f"The label of {int(differs.sum()):,} images is not what their masks say (such as "
+        f"{example}); the masks were believed."
+    ]
+
+
+# -- classes and patients ----------------------------------------------------------------------
+
+
 def _with_known_classes(
-    items: list[_Image], found: Found, classes: Sequence[str] | None
-) -> list[_Image]:
-    """Return the images under one spelling of each class, without those of a class not asked for."""
+    items: list[OwnImage], found: Found, classes: Sequence[str] | None
+) -> list[OwnImage]:
+    """Return the images under one spelling of each class, without classes not asked for."""
     spelt = Counter(item.label for item in items)
     spelling: dict[str, str] = {}
     for name, _ in spelt.most_common():  # the commonest spelling stands for all
@@ -619,7 +219,7 @@ def _with_known_classes(
 
 
 def _in_order(
-    items: list[_Image], dataset: Dataset, classes: Sequence[str] | None
+    items: list[OwnImage], dataset: Dataset, classes: Sequence[str] | None
 ) -> tuple[str, ...]:
     """Return the classes in the order of their labels; the registry's where they are its own."""
     if classes is not None:
@@ -635,7 +235,7 @@ def _in_order(
     return tuple(sorted(names))
 
 
-def _require_number_of_classes(found: Found, items: list[_Image], dataset: Dataset) -> None:
+def _require_number_of_classes(found: Found, items: list[OwnImage], dataset: Dataset) -> None:
     """Refuse a single class, and more than two in a notebook that asks for yes or no."""
     many = Counter(item.label for item in items)
     counted = layouts.shorten([f"{name} ({many[name]:,})" for name in found.classes], 8)
@@ -654,7 +254,7 @@ def _require_number_of_classes(found: Found, items: list[_Image], dataset: Datas
     )
 
 
-def _name_patients(found: Found, items: list[_Image], dataset: Dataset) -> None:
+def _name_patients(found: Found, items: list[OwnImage], dataset: Dataset) -> None:
     """Give each image a patient: the one it has, the one in its name, or itself."""
     if all(item.patient for item in items):
         return
@@ -670,7 +270,7 @@ def _name_patients(found: Found, items: list[_Image], dataset: Dataset) -> None:
 
 
 def _rows(
-    items: list[_Image], classes: tuple[str, ...], dataset: Dataset
+    items: list[OwnImage], classes: tuple[str, ...], dataset: Dataset
 ) -> list[dict[str, object]]:
     """Return the rows of the index."""
     labels = {name: number for number, name in enumerate(classes)}
@@ -692,7 +292,7 @@ def _rows(
     return rows
 
 
-def _add_slices(rows: list[dict[str, object]], items: list[_Image], dataset: Dataset) -> None:
+def _add_slices(rows: list[dict[str, object]], items: list[OwnImage], dataset: Dataset) -> None:
     """Add what volumes have: the slice's number; the class follows from the mask."""
     claims = {name.casefold(): number for number, name in enumerate(dataset.classes)}
     claims |= {str(number): number for number in range(len(dataset.classes))}
@@ -705,14 +305,14 @@ def _add_slices(rows: list[dict[str, object]], items: list[_Image], dataset: Dat
         row["label"], row["class_name"] = UNKNOWN, ""
 
 
-def _number_of_slice(item: _Image) -> int | None:
+def _number_of_slice(item: OwnImage) -> int | None:
     """Return the number of a slice: a column's, or the last one in the file's name."""
     text = item.more.get("slice", "")
     found = re.search(r"(\d+)\D*$", item.path.stem) if not text else re.fullmatch(r"(\d+)", text)
     return None if found is None else int(found[1])
 
 
-def _add_own_columns(found: Found, items: list[_Image], dataset: Dataset) -> None:
+def _add_own_columns(found: Found, items: list[OwnImage], dataset: Dataset) -> None:
     """Add the dataset's own columns where every file name is one of its own; tidy numbers."""
     described: list[dict[str, object] | None] = []
     if dataset.describe is not None:
@@ -724,8 +324,8 @@ def _add_own_columns(found: Found, items: list[_Image], dataset: Dataset) -> Non
         found.rows = [
             {**(own or {}), **row} for own, row in zip(described, found.rows, strict=True)
         ]
-    for name in {name for item in items for name in item.more if name != "slice"}:
-        if all(re.fullmatch(r"[+-]?\d+", item.more.get(name, "")) for item in items):
+    for name in {name for item in items for name in item.more}:
+        if all(re.fullmatch(r"[+-]?(0|[1-9]\d*)", item.more.get(name, "")) for item in items):
             for row in found.rows:
                 row[name] = int(str(row[name]))
 
@@ -775,7 +375,7 @@ def _about_parts(rows: list[dict[str, object]]) -> list[str]:
     return notes
 
 
-def _no_patients(items: list[_Image]) -> str:
+def _no_patients(items: list[OwnImage]) -> str:
     """Return what it means that nobody knows which images are of one patient."""
     text = (
         "NO PATIENTS ARE KNOWN: every image counts as a patient of its own, and the split is by "
@@ -794,9 +394,3 @@ def _no_patients(items: list[_Image]) -> str:
             )
             break
     return text
-
-
-def _seen_from(folder: Path, path: str) -> str:
-    """Return a path as a CSV file in a folder should name it."""
-    file = Path(path)
-    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
