@@ -340,6 +340,7 @@ def _require_every_class(
             why += lost[0]["reason"]
         raise ValueError(
             f"The class {class_name!r} of {place} has no usable image: {why}. {found.expected}"
+            + (f" {layouts.OWN}" if by_folder and lost else "")
         )
 
 

@@ -17,6 +17,10 @@ from helpers import images
 from helpers.registry import Dataset
 
 DEPTH = 5  # how many folders below data_dir the folder that holds class folders may lie
+OWN = (
+    "For images of your own, give a CSV file with the columns path and label (and patient), or "
+    'call load_index("folder", …).'
+)
 UNKNOWN = -1  # the label of an image whose mask has not been read yet
 
 _SLICE = re.compile(r"_(\d+)$")
@@ -300,12 +304,8 @@ def _stem_of_mask(path: Path, dataset: Dataset) -> str:
 def _compared(text: str, root: Path, dataset: Dataset) -> str:
     """Return an error's first sentence with what was expected beside what was found."""
     columns = side_by_side(_expected_tree(dataset), [f"found in {root}", *_tree(root)])
-    own = (
-        "For images of your own, give a CSV file with the columns path and label (and patient), "
-        'or call load_index("folder", …).'
-    )
     found = f"{text}. {expected(dataset)} Found: {_listing(root)}."
-    return f"{found}{_one_too_deep(root, dataset)}\n\n{columns}\n\n{own}"
+    return f"{found}{_one_too_deep(root, dataset)}\n\n{columns}\n\n{OWN}"
 
 
 def _one_too_deep(root: Path, dataset: Dataset) -> str:

@@ -7,6 +7,7 @@ The columns are ``path`` and ``label`` and, where they are known, ``patient``, `
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections import Counter
@@ -90,8 +91,11 @@ def read_csv(
     if not items:
         raise ValueError(_no_line(file, len(lines), found))
     found.notes.append(f"{file.name}: {len(items):,} of its {len(lines):,} lines are used.")
+    unused = [name for name in header if name in _OURS]
     if "mask" in header and not masks_wanted:
-        found.notes.append(f"{file.name}: the column mask is not used by {dataset.name}.")
+        unused.append("mask")
+    if unused:
+        found.notes.append(f"{file.name}: not used are the columns {', '.join(unused)}.")
     finish(found, items, file.parent, dataset, classes)
     return found
 
@@ -137,7 +141,7 @@ def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         ) from error
     first = text.lstrip("\r\n").partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     rows = []
     try:
         for cells in reader:
@@ -188,7 +192,7 @@ def _read_line(
     except ValueError as error:
         found.leave_out(values["path"], f"{where}{error}")
         return None
-    if not path.is_file():
+    if not _is_file(path):
         found.leave_out(path, f"{where}the file does not exist")
         return None
     more = {name: text for name, text in values.items()
@@ -215,7 +219,7 @@ def _resolve(text: str, folder: Path) -> Path:
         return Path(os.path.normpath(text))
     if PureWindowsPath(text).drive or text.startswith("\\"):
         raise ValueError("an absolute path of a Windows computer; paths start at the CSV's folder")
-    if "\\" in text and not (folder / text).exists():
+    if "\\" in text and not _is_file(folder / text):
         text = text.replace("\\", "/")
     path = Path(os.path.normpath(folder / text))
     if not path.is_relative_to(folder):
@@ -223,6 +227,14 @@ def _resolve(text: str, folder: Path) -> Path:
             "the path leaves the CSV file's folder (..); move the file up, or write the whole path"
         )
     return path
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file that may be looked at."""
+    try:
+        return path.is_file()
+    except OSError:  # too long a name, a folder that may not be entered
+        return False
 
 
 def _inside(path: Path, folder: Path) -> PurePosixPath:
@@ -249,7 +261,7 @@ def _find_mask(found: Found, item: OwnImage, folder: Path) -> bool:
         try:
             mask = _resolve(item.mask, folder)
             item.mask = str(mask)
-            reason = "" if mask.is_file() else f"the mask {mask.name} does not exist"
+            reason = "" if _is_file(mask) else f"the mask {mask.name} does not exist"
         except ValueError as error:
             reason = f"its mask: {error}"
     if reason:

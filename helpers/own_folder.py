@@ -110,7 +110,7 @@ def _without_copies(items: list[OwnImage], found: Found) -> list[OwnImage]:
     kept: dict[tuple[object, ...], list[OwnImage]] = {}
     single = []
     for item in items:
-        key = (item.path.name, item.label, item.patient, item.path.stat().st_size)
+        key = (item.path.name, item.label, item.patient, _size(item.path))
         others = kept.setdefault(key, [])
         twin = next((one for one in others if _is_equal(one.path, item.path)), None)
         if twin is None:
@@ -122,6 +122,14 @@ def _without_copies(items: list[OwnImage], found: Found) -> list[OwnImage]:
         copies = len(items) - len(single)
         found.notes.append(f"{copies:,} files are copies of others of the same name: left out.")
     return single
+
+
+def _size(path: Path) -> int:
+    """Return a file's size in bytes; of a link that leads nowhere -1."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _is_equal(one: Path, two: Path) -> bool:

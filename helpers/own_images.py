@@ -60,9 +60,8 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
     """Return what a notebook needs to know of the images it was given.
 
     For a dataset's own images that is the registry's entry. For images of one's own it has
-    their classes; of two classes the second is the positive one, unless the registry's
-    positive class is among them. Licence, citation, counts and published figures are those
-    of the registry's images and are gone.
+    their classes; of two classes the second is the positive one. Licence, citation, counts and
+    published figures are those of the registry's images and are gone.
 
     Args:
         index: from ``load_index``.
@@ -72,9 +71,7 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
     if tuple(index.attrs["classes"]) == known.classes and index.attrs["source"] not in SOURCES:
         return known
     classes = tuple(index.attrs["classes"])
-    positive = known.positive if known.positive in classes else None
-    if positive is None and len(classes) == 2 and (known.positive is not None or known is ANY):
-        positive = classes[1]
+    positive = classes[1] if len(classes) == 2 and _has_positive(known) else None
     return replace(
         known,
         classes=classes,
@@ -232,7 +229,13 @@ def _in_order(
         return tuple(dataset.classes)
     if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=int))
-    return tuple(sorted(names))
+    # of two classes the second is the positive one: that is where the registry's belongs
+    return tuple(sorted(names, key=lambda name: (name == dataset.positive, name)))
+
+
+def _has_positive(dataset: Dataset) -> bool:
+    """Return whether one of two classes is what sensitivity is about."""
+    return dataset.positive is not None or dataset is ANY
 
 
 def _require_number_of_classes(found: Found, items: list[OwnImage], dataset: Dataset) -> None:
@@ -243,9 +246,10 @@ def _require_number_of_classes(found: Found, items: list[OwnImage], dataset: Dat
         raise ValueError(f"All images are of one class: {counted}. There is nothing to tell apart.")
     if dataset.positive is None or len(found.classes) == 2:
         return
-    any_number = [one for one in registry.in_order() if one.positive is None]
     names = " or ".join(
-        f"{one.tutorial} (python -m helpers run {one.name} …)" for one in any_number
+        f"{one.tutorial} (python -m helpers run {one.name} …)"
+        for one in registry.in_order()
+        if one.positive is None
     )
     raise ValueError(
         f"These images are of {len(found.classes)} classes: {counted}. The notebook "
@@ -340,7 +344,7 @@ def _about_classes(found: Found, dataset: Dataset) -> list[str]:
     numbered = ", ".join(f"{name} = {label}" for label, name in enumerate(found.classes[:8]))
     more = f" and {len(found.classes) - 8} more" if len(found.classes) > 8 else ""
     text = f"Classes: {numbered}{more}."
-    if len(found.classes) == 2:
+    if len(found.classes) == 2 and _has_positive(dataset):
         text += (
             f" {found.classes[1]!r} is the positive one; classes={list(found.classes[::-1])!r} "
             f"would make it the other."
