@@ -241,6 +241,8 @@ def _reasons() -> Iterator[None]:
         yield
     except UnreadableImageError:
         raise
+    except packed.DamagedArchiveError as error:
+        raise UnreadableImageError(str(error)) from error
     except FileNotFoundError as error:
         raise UnreadableImageError("the file does not exist") from error
     except UnidentifiedImageError as error:  # its own text is the path

@@ -245,7 +245,7 @@ def _find(
     if has_rules or classes is not None:
         raise ValueError(
             f"patient_from, class_from and classes are for images of one's own: {place} is read "
-            f"as {dataset.name}, which has its own."
+            f"as {dataset.name}, which has its own. For a folder of yours give class_from."
         )
     archive = medmnist.inside(place, dataset) if place.is_dir() else place
     if archive is not None:

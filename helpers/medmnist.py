@@ -207,5 +207,5 @@ def _no_patients(official: Official | None) -> str:
         "NO PATIENTS ARE KNOWN: MedMNIST does not keep them, so every image counts as a patient of "
         "its own. Validation images may be of patients who are in training"
     )
-    test = "the test's patients are apart" if official else "so may the test's"
+    test = "the test is the archive's own" if official else "and so may those of the test"
     return f"{text} ({test}), and intervals come out too narrow."

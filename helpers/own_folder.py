@@ -105,22 +105,26 @@ def _set_parts(items: list[OwnImage]) -> None:
 def _without_copies(items: list[OwnImage], found: Found) -> list[OwnImage]:
     """Return the images without files that are there twice, as in Kaggle's doubled folders.
 
-    Only files of one name, class, patient and size are compared, byte by byte.
+    Only files of one name, class, patient and size are compared, byte by byte. The copies are
+    counted, folder by folder, and not listed: there may be as many as images.
     """
     kept: dict[tuple[object, ...], list[OwnImage]] = {}
+    copies: Counter[str] = Counter()
     single = []
     for item in items:
         key = (item.path.name, item.label, item.patient, _size(item.path))
         others = kept.setdefault(key, [])
-        twin = next((one for one in others if _is_equal(one.path, item.path)), None)
-        if twin is None:
+        if any(_is_equal(one.path, item.path) for one in others):
+            copies[item.inside.parts[0]] += 1
+        else:
             others.append(item)
             single.append(item)
-        else:
-            found.leave_out(item.path, "a copy of a file of the same name in another folder")
-    if len(single) < len(items):
-        copies = len(items) - len(single)
-        found.notes.append(f"{copies:,} files are copies of others of the same name: left out.")
+    if copies:
+        places = [f"{many:,} in {name}" for name, many in copies.most_common()]
+        found.notes.append(
+            f"Left out are copies of files that are elsewhere under the same name: "
+            f"{layouts.shorten(places, 4)}."
+        )
     return single
 
 

@@ -21,7 +21,9 @@ import numpy as np
 
 KEPT = 300_000_000  # bytes; a member up to this size stays in memory while single images are read
 
-_ADDRESS = re.compile(r"(?P<archive>.+\.npz)#(?P<part>\w+)/(?P<row>\d+)", re.IGNORECASE | re.DOTALL)
+_ADDRESS = re.compile(
+    r"(?P<archive>.+\.npz)#(?P<part>\w+)[/\\](?P<row>\d+)", re.IGNORECASE | re.DOTALL
+)
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
