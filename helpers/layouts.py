@@ -18,8 +18,8 @@ from helpers.registry import Dataset
 
 DEPTH = 5  # how many folders below data_dir the folder that holds class folders may lie
 OWN = (
-    "For images of your own, give a CSV file with the columns path and label (and patient), or "
-    'call load_index("folder", …).'
+    "For images of your own, give a CSV file with the columns path and label (and patient). From "
+    'a folder, helpers.index.write_csv(load_index("folder", …), "my.csv") writes one.'
 )
 UNKNOWN = -1  # the label of an image whose mask has not been read yet
 

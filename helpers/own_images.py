@@ -60,8 +60,10 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
     """Return what a notebook needs to know of the images it was given.
 
     For a dataset's own images that is the registry's entry. For images of one's own it has
-    their classes; of two classes the second is the positive one. Licence, citation, counts and
-    published figures are those of the registry's images and are gone.
+    their classes; of two classes the second is the positive one. Where the notebook asks a
+    second question about urgent classes that are not there, the first class takes their place.
+    Licence, citation, counts and published figures are those of the registry's images and
+    are gone.
 
     Args:
         index: from ``load_index``.
@@ -76,7 +78,7 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
         known,
         classes=classes,
         positive=positive,
-        urgent=known.urgent if set(known.urgent) <= set(classes) else (),
+        urgent=_urgent(known, classes),
         title=f"{known.title}: images of your own" if known is not ANY else known.title,
         counts={},
         licence=ANY.licence,
@@ -233,6 +235,14 @@ def _in_order(
     return tuple(sorted(names, key=lambda name: (name == dataset.positive, name)))
 
 
+def _urgent(dataset: Dataset, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes that are one in the dataset's second question, if it asks one."""
+    there = tuple(name for name in dataset.urgent if name in classes)
+    if not dataset.urgent or 0 < len(there) < len(classes):
+        return there
+    return classes[:1]
+
+
 def _has_positive(dataset: Dataset) -> bool:
     """Return whether one of two classes is what sensitivity is about."""
     return dataset.positive is not None or dataset is ANY
@@ -349,6 +359,9 @@ def _about_classes(found: Found, dataset: Dataset) -> list[str]:
             f" {found.classes[1]!r} is the positive one; classes={list(found.classes[::-1])!r} "
             f"would make it the other."
         )
+    urgent = _urgent(dataset, found.classes)
+    if urgent != dataset.urgent:
+        text += f" Where {dataset.name} asks what is urgent, {', '.join(urgent)} is meant."
     if len(found.classes) > MANY_CLASSES:
         found.warnings.append(
             f"There are {len(found.classes):,} classes. Are they patients? class_from says which "

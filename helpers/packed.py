@@ -21,6 +21,8 @@ import numpy as np
 
 KEPT = 300_000_000  # bytes; a member up to this size stays in memory while single images are read
 
+LARGEST = 100_000_000  # pixels; as helpers.images has it for files
+
 _ADDRESS = re.compile(
     r"(?P<archive>.+\.npz)#(?P<part>\w+)[/\\](?P<row>\d+)", re.IGNORECASE | re.DOTALL
 )
@@ -210,6 +212,11 @@ def _open_member(
             f"{os.fspath(archive)}: {member} is {kind} {shape}, where uint8 (n, height, width) "
             f"or (n, height, width, 3) in C order is meant."
         )
+    if shape[1] * shape[2] > LARGEST:
+        raise DamagedArchiveError(
+            f"{os.fspath(archive)}: {member} claims images of {shape[2]}×{shape[1]} pixels, which "
+            f"is more than a picture has. Fetch it again."
+        )
     return stream, shape
 
 
@@ -239,7 +246,7 @@ def _explained(archive: str | os.PathLike[str]) -> Iterator[None]:
         raise DamagedArchiveError(f"{place} does not exist.") from error
     except KeyError as error:
         raise DamagedArchiveError(f"{place} holds no array {error.args[0]}.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError, OSError, ValueError) as error:
         raise DamagedArchiveError(
             f"{place} is damaged or no npz archive ({str(error)[:120]}). Fetch it again."
         ) from error

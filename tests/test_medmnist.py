@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -272,6 +273,31 @@ def test_pixels_that_were_damaged_on_the_way_are_noticed_and_leave_no_cache(
     with pytest.raises(ValueError, match=r"pneumoniamnist\.npz is damaged"):
         load_index("pneumonia", xrays, image_size=SIZE)
     assert [path for path in data_home.rglob("*") if path.is_file()] == []
+
+
+def test_a_heading_that_claims_enormous_arrays_is_not_believed(xrays: Path) -> None:
+    def claim(key: str, shape: tuple[int, ...]) -> None:
+        heading = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            heading,
+            {"descr": "|u1", "fortran_order": False, "shape": shape},
+        )
+        with zipfile.ZipFile(xrays, "w") as archive:
+            for name, part in arrays().items():
+                content = io.BytesIO()
+                np.save(content, part)
+                text = (heading if name == key else content).getvalue()
+                archive.writestr(f"{name}.npy", text)
+
+    claim("val_images", (10, 10**6, 10**6))
+    with pytest.raises(ValueError, match="val_images claims images of 1000000×1000000 pixels"):
+        load_index("pneumonia", xrays)
+    claim("val_labels", (10**15, 1))
+    with pytest.raises(ValueError, match="is damaged or no npz archive"):
+        load_index("pneumonia", xrays)
+    claim("val_images", (10, 28, 28))  # right, but nothing follows
+    with pytest.raises(ValueError, match="it ends too early"):
+        load_index("pneumonia", xrays, image_size=28)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

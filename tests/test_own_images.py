@@ -124,9 +124,23 @@ def test_any_number_of_classes_in_the_notebook_that_takes_them(tmp_path: Path) -
     assert index.attrs["classes"] == [f"kind {number}" for number in range(7)]
     dataset = dataset_of(index)
     assert dataset.classes == tuple(index.attrs["classes"])
-    assert (dataset.name, dataset.positive, dataset.urgent) == ("oct", None, ())
+    assert (dataset.name, dataset.positive, dataset.urgent) == ("oct", None, ("kind 0",))
+    assert "Where oct asks what is urgent, kind 0 is meant." in " ".join(index.attrs["notes"])
     assert dataset.licence.startswith("not stated")
     assert dataset.published == ()
+
+
+def test_urgent_are_those_of_the_urgent_classes_that_are_there(tmp_path: Path) -> None:
+    for name in ("CNV", "NORMAL", "AMD"):
+        draw_file(tmp_path / "data" / name / "a.png")
+    assert dataset_of(load_index("oct", tmp_path / "data", class_from="folder:-1")).urgent == (
+        "CNV",
+    )
+    for name in ("NORMAL", "AMD"):
+        (tmp_path / "data" / name).rename(tmp_path / name)
+    draw_file(tmp_path / "data" / "DME" / "a.png")
+    index = load_index("oct", tmp_path / "data", class_from="folder:-1")
+    assert dataset_of(index).urgent == ("CNV",)  # both would leave no rest
 
 
 def test_numbered_classes_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:
@@ -221,9 +235,9 @@ def test_the_folder_that_kaggle_doubled_counts_once(patches: Path) -> None:
     index = load_index("folder", patches, patient_from="folder:-2")
     assert len(index) == 25
     assert index["path"].str.contains("IDC_regular").sum() == 1
-    (note,) = index.attrs["notes"]
-    assert note.startswith("Left out are copies of files")
-    assert note.endswith("same name: 4 in IDC_regular.")
+    assert index.attrs["notes"][0] == (
+        "Left out are copies of files that are elsewhere under the same name: 4 in IDC_regular."
+    )
 
 
 def test_what_is_no_usable_image_is_left_out_and_not_fatal(patches: Path) -> None:
