@@ -60,9 +60,10 @@ def load_index(
       ``brain_mri`` needs ``mask`` and reads the class from it;
     - a folder with images of one's own, where ``name`` is ``"folder"``, or ``patient_from`` or
       ``class_from`` says how to read it;
-    - a MedMNIST file (``.npz``): pneumoniamnist for ``pneumonia``, octmnist for ``oct``, any of
-      them for ``"folder"``. Its images have addresses such as ``octmnist.npz#train/17``, which
-      ``images.read_image`` and ``images.open_image`` take like paths.
+    - a MedMNIST file (``.npz``), or the folder that holds it: pneumoniamnist for
+      ``pneumonia``, octmnist for ``oct``, any of them for ``"folder"``. Its images have
+      addresses such as ``octmnist.npz#train/17``, which ``images.read_image`` and
+      ``images.open_image`` take like paths.
 
     Images of one's own may be of any number of classes; notebooks whose question has two
     answers take two. Labels are numbered in the registry's order where the classes are the
@@ -247,10 +248,15 @@ def _find(
             f"patient_from, class_from and classes are for images of one's own: {place} is read "
             f"as {dataset.name}, which has its own. For a folder of yours give class_from."
         )
-    archive = medmnist.inside(place, dataset) if place.is_dir() else place
-    if archive is not None:
+    if not place.is_dir():
+        return medmnist.find(place, dataset)
+    try:
+        return layouts.find_images(place, dataset)
+    except ValueError:
+        archive = medmnist.inside(place, dataset)
+        if archive is None:
+            raise
         return medmnist.find(archive, dataset)
-    return layouts.find_images(place, dataset)
 
 
 def _known_images(found: layouts.Found, dataset: registry.Dataset) -> pd.DataFrame:

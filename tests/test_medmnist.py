@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny_images import SIZE
+from tiny_images import SIZE, draw_file
 
 from helpers import images, packed
 from helpers.images import UnreadableImageError, build_cache, open_image, read_image
@@ -139,6 +139,14 @@ def test_the_folder_that_holds_the_file(xrays: Path, tmp_path: Path) -> None:
         load_index("pneumonia", xrays.parent)
     with pytest.raises(ValueError, match="holds no images of the dataset 'oct'"):
         load_index("oct", xrays.parent)
+
+
+def test_a_folder_with_files_of_the_dataset_is_read_before_the_npz_beside_them(xrays: Path) -> None:
+    for number in range(3):
+        draw_file(xrays.parent / "NORMAL" / f"IM-000{number}-0001.jpeg", number)
+        draw_file(xrays.parent / "PNEUMONIA" / f"person{number}_virus_1.jpeg", number)
+    index = load_index("pneumonia", xrays.parent)
+    assert (len(index), index.attrs["source"]) == (6, "archive")
 
 
 def test_any_medmnist_file_is_a_set_of_ones_own(tmp_path: Path) -> None:

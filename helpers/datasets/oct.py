@@ -55,8 +55,8 @@ def about(index: pd.DataFrame) -> list[str]:
         text = f"This is release {whole}, by its counts: {counted}."
     else:
         text = (
-            f"By the names of its test scans this is a part of release {v2 if shared else v3}: "
-            f"{counted}."
+            f"Neither release has these counts: {counted}. By the names of the test scans it is "
+            f"like release {v2 if shared else v3}."
         )
     return [
         f"{text} {shared:,} of the {patients:,} test patients ({seen.mean():.0%} of the test "
