@@ -147,6 +147,8 @@ def load_index(
         **caches,
     }
     index.attrs.update(attrs)
+    if image_size is not None and found.source != "archive":
+        notes += _tell_blank_apart(index)
     notes += tables.about_table(index)
     return index
 
@@ -299,6 +301,30 @@ def _with_patient(
     known = index[~unknown].reset_index(drop=True)
     known["patient"] = known["patient"].replace(dict(dataset.same_patient))
     return known
+
+
+def _tell_blank_apart(index: pd.DataFrame) -> list[str]:
+    """Give images of a single colour a content of their own where several patients have them.
+
+    Tissue is cut into patches, and an empty patch of one patient equals that of another. As
+    copies they would tie all these patients together, and no split could part them.
+    """
+    owners = index.groupby("content")["patient"].transform("nunique")
+    pixels = open_pixels(index)
+    shared = index.index[owners > 1]
+    rows = index.loc[shared, "row"].to_numpy()
+    blank = [
+        place
+        for place, row in zip(shared, rows, strict=True)
+        if (pixels[row] == pixels[row, 0, 0]).all()
+    ]
+    if not blank:
+        return []
+    index.loc[blank, "content"] += "-" + index.loc[blank, "row"].astype(str)
+    return [
+        f"{len(blank):,} images of a single colour are alike in several patients; they do not "
+        f"count as copies of one another."
+    ]
 
 
 def _selected(index: pd.DataFrame, select: Mapping[str, object], notes: list[str]) -> pd.DataFrame:

@@ -258,6 +258,25 @@ def test_what_is_no_usable_image_is_left_out_and_not_fatal(patches: Path) -> Non
     assert len(left_out(index)) == 5
 
 
+def test_blank_patches_do_not_tie_patients_together(patches: Path) -> None:
+    for number in range(6):
+        folder = patches / str(8860 + number) / "0"
+        Image.new("RGB", (50, 50), (240, 240, 240)).save(folder / f"{number}_blank.png")
+    draw_file(patches / "8860" / "1" / "same.png", 7_000, (50, 50))
+    draw_file(patches / "8861" / "1" / "same.png", 7_000, (50, 50))  # a picture of two patients
+    index = load_index("folder", patches, patient_from="folder:-2", image_size=SIZE)
+    assert (
+        "6 images of a single colour are alike in several patients; they do not count as copies of "
+        "one another."
+    ) in index.attrs["notes"]
+    twice = index[index["content"].duplicated(keep=False)]
+    assert {Path(path).name for path in twice["path"]} == {"same.png"}
+    split = split_by_patient(index, seed=0)
+    assert require_clean(split).clean
+    tied = split[split["patient"].isin(["8860", "8861"])]
+    assert tied["split"].nunique() == 1
+
+
 def test_scans_of_1536_pixels_among_small_ones(tmp_path: Path) -> None:
     for number, size in enumerate([(1024, 1536), (40, 40)] * 2):
         path = tmp_path / "data" / CLASSES[number % 2] / f"{number}.jpg"
