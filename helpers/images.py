@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from helpers import packed
 from helpers.paths import atomic_file, data_home
 from helpers.progress import progress
 
@@ -29,6 +31,8 @@ SMALLEST = 8  # pixels; anything smaller shows nothing a network or a reader cou
 LARGEST = 100_000_000  # pixels; more is a scan that was not meant, or a decompression bomb
 
 Kind = Literal["image", "mask"]
+Source = str | os.PathLike[str] | np.ndarray
+"""A file, the address of an image inside an npz archive, or the pixels of one."""
 
 _CACHE_VERSION = 1
 _BLOCK = 256  # images held in memory at a time while the cache is written
@@ -62,6 +66,21 @@ class Cache:
         return np.load(self.path, mmap_mode="r")
 
 
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Return an image as it is stored: of its own size and mode, nothing converted.
+
+    Args:
+        path: a file, or the address of an image inside an npz archive
+            (``pneumoniamnist.npz#train/17``). Of a file only the head is read at once; the
+            pixels follow when they are used.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    with _reasons():
+        return _opened(path)
+
+
 def read_image(path: str | os.PathLike[str], image_size: int, fit: str = "pad") -> np.ndarray:
     """Return an image file's first frame as RGB, upright, of one size.
 
@@ -70,7 +89,8 @@ def read_image(path: str | os.PathLike[str], image_size: int, fit: str = "pad") 
     are decoded.
 
     Args:
-        path: the file.
+        path: the file, or the address of an image inside an npz archive
+            (``pneumoniamnist.npz#train/17``).
         image_size: height and width of the result, pixels.
         fit: how an image that is not square becomes square: ``"pad"`` (black beside it,
             shape kept), ``"crop"`` (the middle, shape kept) or ``"squash"`` (all of it,
@@ -128,7 +148,8 @@ def build_cache(
     and renamed, so two notebooks may build it at once.
 
     Args:
-        files: paths of images.
+        files: paths of images, or their addresses inside npz archives; those of one archive
+            are read fastest in the order in which they lie there.
         image_size: height and width in pixels.
         name: begins the cache's file name, for people.
         fit: see ``read_image``.
@@ -136,6 +157,7 @@ def build_cache(
 
     Raises:
         OSError: the disk is full, or the cache's folder cannot be written; says what to do.
+        ValueError: there are no files, or an npz archive is damaged.
     """
     if not files:
         raise ValueError("There are no images to read.")
@@ -153,19 +175,17 @@ def build_cache(
     return Cache(array, pd.read_csv(table, dtype=text, keep_default_na=False))
 
 
-def _read(
-    path: str | os.PathLike[str], image_size: int, fit: str
-) -> tuple[np.ndarray, tuple[int, int]]:
+def _read(source: Source, image_size: int, fit: str) -> tuple[np.ndarray, tuple[int, int]]:
     """Return ``read_image``'s result and the original's width and height."""
-    upright, size = _open_upright(path, fit, draft=image_size * 2)
+    upright, size = _open_upright(source, fit, draft=image_size * 2)
     return np.asarray(_to_square(upright, image_size, fit)), size
 
 
 def _read_mask(
-    path: str | os.PathLike[str], image_size: int, fit: str
+    source: Source, image_size: int, fit: str
 ) -> tuple[np.ndarray, tuple[int, int], int]:
     """Return ``read_mask``'s result, the original's size and how many of its pixels are set."""
-    upright, size = _open_upright(path, fit)
+    upright, size = _open_upright(source, fit)
     red, green, blue = np.moveaxis(np.asarray(upright), 2, 0)
     values = np.maximum(np.maximum(red, green), blue)
     levels = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
@@ -186,7 +206,7 @@ def _read_mask(
 
 
 def _open_upright(
-    path: str | os.PathLike[str], fit: str, draft: int | None = None
+    source: Source, fit: str, draft: int | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Return the first frame, upright and RGB, and the width and height it is stored with.
 
@@ -194,18 +214,35 @@ def _open_upright(
     """
     if fit not in ("pad", "crop", "squash"):
         raise ValueError(f"fit={fit!r}: choose 'pad', 'crop' or 'squash'.")
+    with _reasons(), _opened(source) as image:
+        width, height = image.size
+        _check_size(width, height)
+        if draft is not None:
+            # JPEG: let the decoder skip detail that the resize would throw away
+            image.draft("RGB", (draft, draft))
+        return ImageOps.exif_transpose(_to_rgb(image)), (width, height)
+
+
+def _opened(source: Source) -> Image.Image:
+    """Return the image of a file (its pixels not read yet), of an archive, or of pixels."""
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(source)
+    if packed.is_address(source):
+        return Image.fromarray(packed.read(source))
+    if Path(source).stat().st_size == 0:
+        raise UnreadableImageError("the file is empty (zero bytes)")
+    return Image.open(source)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever goes wrong with an image file into one error whose text is the reason."""
     try:
-        if Path(path).stat().st_size == 0:
-            raise UnreadableImageError("the file is empty (zero bytes)")
-        with Image.open(path) as image:
-            width, height = image.size
-            _check_size(width, height)
-            if draft is not None:
-                # JPEG: let the decoder skip detail that the resize would throw away
-                image.draft("RGB", (draft, draft))
-            upright = ImageOps.exif_transpose(_to_rgb(image))
+        yield
     except UnreadableImageError:
         raise
+    except packed.DamagedArchiveError as error:
+        raise UnreadableImageError(str(error)) from error
     except FileNotFoundError as error:
         raise UnreadableImageError("the file does not exist") from error
     except UnidentifiedImageError as error:  # its own text is the path
@@ -216,7 +253,6 @@ def _open_upright(
         ) from error
     except Exception as error:  # Pillow raises a dozen kinds for damaged files
         raise UnreadableImageError(f"damaged or not an image ({_first_line(error)})") from error
-    return upright, (width, height)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -283,7 +319,7 @@ def _key(files: Sequence[str], image_size: int, fit: str, kind: Kind) -> str:
     digest = hashlib.blake2b(settings.encode(), digest_size=8)
     for file in files:
         try:
-            status = Path(file).stat()
+            status = Path(packed.archive_of(file)).stat()
             digest.update(f"\n{file} {status.st_size} {status.st_mtime_ns}".encode())
         except OSError:
             digest.update(f"\n{file} missing".encode())
@@ -329,14 +365,14 @@ def _read_all(
 ) -> Iterator[tuple[np.ndarray, dict[str, object]]]:
     """Yield pixels and table entry of each file in order, few in memory at a time."""
 
-    def read(file: str) -> tuple[np.ndarray, dict[str, object]]:
+    def read(source: Source) -> tuple[np.ndarray, dict[str, object]]:
         more: dict[str, object] = {}
         reason = ""
         try:
             if kind == "mask":
-                pixels, (width, height), more["mask_pixels"] = _read_mask(file, image_size, fit)
+                pixels, (width, height), more["mask_pixels"] = _read_mask(source, image_size, fit)
             else:
-                pixels, (width, height) = _read(file, image_size, fit)
+                pixels, (width, height) = _read(source, image_size, fit)
         except UnreadableImageError as error:
             pixels = np.zeros((image_size, image_size, _CHANNELS[kind]), np.uint8)
             width, height, reason = 0, 0, str(error)
@@ -346,10 +382,15 @@ def _read_all(
         return pixels, entry
 
     # Threads suffice: Pillow decodes and resizes outside Python's lock.
-    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+    # An archive is unpacked by one reader, since it can only be read forwards.
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool, packed.Reader() as archives:
         starts = range(0, len(files), _BLOCK)
         for start in progress(starts, f"reading {kind}s", total=len(starts)):
-            yield from pool.map(read, files[start : start + _BLOCK])
+            sources = [
+                archives.read(file) if packed.is_address(file) else file
+                for file in files[start : start + _BLOCK]
+            ]
+            yield from pool.map(read, sources)
 
 
 def _require_space(folder: Path, needed: int) -> None:

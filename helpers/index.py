@@ -1,22 +1,36 @@
 """From a folder to a data frame: one row an image, and a list of what was left out and why.
 
 ``load_index`` finds the images wherever a dataset's archives put them (``helpers.layouts``),
-tells the patient of each, decodes every image once into a cache (``helpers.images``) and
-leaves out what cannot be used — counted and listed, never silently.
+or takes somebody's own (``helpers.own_folder``, ``helpers.own_csv``) or a MedMNIST file
+(``helpers.medmnist``). It tells the patient of each, decodes every image once into a cache
+(``helpers.images``) and leaves out what cannot be used — counted and listed, never silently.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers import images, layouts, registry, samples, tables
+from helpers import (
+    images,
+    layouts,
+    medmnist,
+    own_csv,
+    own_folder,
+    own_images,
+    packed,
+    registry,
+    samples,
+    tables,
+)
+from helpers.own_csv import write_csv as write_csv  # part of what an index offers
+from helpers.own_images import dataset_of as dataset_of
 from helpers.paths import data_home
-from helpers.tables import compare_table as compare_table  # part of what an index offers
+from helpers.tables import compare_table as compare_table
 from helpers.tables import read_table as read_table
 
 COLUMNS = ("path", "label", "class_name", "patient", "split", "part")
@@ -29,18 +43,49 @@ def load_index(
     image_size: int | None = None,
     seed: int = 0,
     max_images: int | None = None,
+    patient_from: str | None = None,
+    class_from: str | None = None,
+    classes: Sequence[str] | None = None,
     **select: object,
 ) -> pd.DataFrame:
-    """Return a dataset as a data frame, one row an image that can be used.
+    """Return images as a data frame, one row an image that can be used.
+
+    ``data_dir`` may be
+
+    - the folder of the dataset ``name``, in any layout in which it is commonly found;
+    - a CSV file (``.csv``, ``.tsv``) that lists images of one's own. Columns: ``path`` (from
+      the CSV file's folder on; whole paths are taken as they are, but ``..`` may not leave
+      the folder) and ``label``; where they are known ``patient``, ``split`` (``train``,
+      ``valid`` or ``test``; it fills the column ``part``) and ``mask``. Other columns are kept.
+      ``brain_mri`` needs ``mask`` and reads the class from it;
+    - a folder with images of one's own, where ``name`` is ``"folder"``, or ``patient_from`` or
+      ``class_from`` says how to read it;
+    - a MedMNIST file (``.npz``), or the folder that holds it: pneumoniamnist for
+      ``pneumonia``, octmnist for ``oct``, any of them for ``"folder"``. Its images have
+      addresses such as ``octmnist.npz#train/17``, which ``images.read_image`` and
+      ``images.open_image`` take like paths.
+
+    Images of one's own may be of any number of classes; notebooks whose question has two
+    answers take two. Labels are numbered in the registry's order where the classes are the
+    dataset's (in upper or lower case), else in sorted order; of two classes the second is then
+    the positive one. Without patients, each image is a patient of its own: the split is by
+    image, and ``attrs["warnings"]`` says what that may be worth.
 
     Args:
-        name: a dataset of ``helpers.registry``.
-        data_dir: the folder with the images; None draws the synthetic sample.
+        name: a dataset of ``helpers.registry``, or ``"folder"`` for images that belong to none.
+        data_dir: see above; None draws the synthetic sample.
         image_size: height and width in pixels at which images are cached. None reads no
             pixels (but those of masks, which are the labels): damaged files are not noticed
             then, and ``Batches`` cannot use the index.
         seed: draws the sample, and chooses images where ``max_images`` asks for a part.
         max_images: take no more than so many, at random, the same share of every patient's.
+        patient_from: what tells the patient of one's own images from the path below
+            ``data_dir``: ``"folder:-1"`` is the folder that holds the file, ``"folder:-2"``
+            the one above it, …; or a regular expression with one group, searched in the path
+            with ``/`` between folders.
+        class_from: the same for the class; None is ``"folder:-1"`` (in a CSV file: ``label``).
+        classes: of one's own images, in the order of their labels; images of other classes
+            are left out.
         **select: keep the images whose column has this value (or one of these, in a list),
             such as ``magnification=200``; None keeps all.
 
@@ -52,51 +97,58 @@ def load_index(
         the original, pixels) and ``content`` (equal hashes are equal pictures). A dataset
         with masks has ``slice`` (int), ``mask`` (path) and ``mask_pixels`` (how many are
         set in the original; the label says whether any is). Its ``attrs`` hold ``dataset``,
-        ``root``, ``synthetic``, ``notes`` (sentences about what was found), ``left_out``
-        (dictionaries of ``path`` and ``reason``), ``classes``, ``folders``, ``table``,
-        ``cache`` and ``mask_cache``.
+        ``root``, ``synthetic``, ``source`` (``"sample"``, ``"archive"``, ``"folder"``,
+        ``"csv"`` or ``"medmnist"``), ``patients_known`` (False: every image is its own),
+        ``warnings`` (sentences that must not be missed; they lead the notes), ``notes``
+        (sentences about what was found), ``left_out`` (dictionaries of ``path`` and
+        ``reason``), ``classes``, ``folders``, ``table``, ``cache`` and ``mask_cache``.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: it is no such dataset, a class has no usable image, or ``select`` keeps
-            none; says what was expected and what was found.
+        FileNotFoundError: there is nothing at ``data_dir``.
+        ValueError: it is no such dataset, a class has no usable image, a rule fits no image,
+            there are more classes than the notebook can tell apart, or ``select`` keeps none;
+            says what was expected and what was found.
     """
-    dataset = registry.get(name)
-    root = _sample_folder(name, seed) if data_dir is None else Path(data_dir).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"data_dir={str(data_dir)!r}: there is no folder {root.absolute()}. "
-            f"{layouts.expected(dataset)}"
-        )
-    root = root.absolute()
-    found = layouts.find_images(root, dataset)
-    left = found.left_out
-    index, listed = tables.apply_patient_maps(_as_frame(found), found.folders, dataset)
-    index = _with_patient(index, dataset, left)
-    _require_every_class(index, dataset, root, left)
-    notes = found.notes + listed
+    dataset = own_images.ANY if name == own_images.NAME else registry.get(name)
+    place = _place(dataset, data_dir, seed)
+    rules = {"patient_from": patient_from, "class_from": class_from}
+    found = _find(place, dataset, rules, classes)
+    root = place if place.is_dir() else place.parent
+    index = _known_images(found, dataset)
+    _require_every_class(index, found, dataset, place)
+    notes = found.warnings + found.notes
+    if dataset.about is not None and data_dir is not None and found.source == "archive":
+        notes += dataset.about(index)
     index = _selected(index, select, notes)
     if max_images is not None and max_images < len(index):
         notes.append(f"{max_images:,} of {len(index):,} images were taken (max_images).")
         index = _choose_images(index, max_images, seed)
-        _require_room(index, dataset, max_images)
-    index, caches = _read_files(index, image_size, dataset, left)
+        _require_room(index, found, max_images)
+    index, caches = _read_files(index, image_size, dataset, found.left_out)
     if max_images is not None and "mask" in index:
-        _require_room(index, dataset, max_images)  # only now are the classes known
-    _require_every_class(index, dataset, root, left)
-    table = tables.find_table(root, found.folders, dataset)
+        _require_room(index, found, max_images)  # only now are the classes known
+    _require_every_class(index, found, dataset, place)
+    notes += own_images.about_claims(index)
+    index = index.drop(columns="claimed", errors="ignore")
+    is_archive = found.source == "archive"
+    table = tables.find_table(root, found.folders, dataset) if is_archive else None
     attrs: dict[str, object] = {
         "dataset": name,
         "root": str(root),
         "synthetic": data_dir is None,
+        "source": "sample" if data_dir is None else found.source,
+        "patients_known": found.patients_known,
+        "warnings": found.warnings,
         "notes": notes,
-        "left_out": left,
-        "classes": list(dataset.classes),
+        "left_out": found.left_out,
+        "classes": list(found.classes),
         "folders": [str(folder) for folder in found.folders],
         "table": None if table is None else str(table),
         **caches,
     }
     index.attrs.update(attrs)
+    if image_size is not None and found.source != "archive":
+        notes += _tell_blank_apart(index)
     notes += tables.about_table(index)
     return index
 
@@ -104,7 +156,7 @@ def load_index(
 def left_out(index: pd.DataFrame) -> pd.DataFrame:
     """Return what ``load_index`` left out: one row a file, with the reason."""
     table = pd.DataFrame(index.attrs["left_out"], columns=["path", "reason"])
-    table.insert(0, "file", [Path(path).name for path in table["path"]])
+    table.insert(0, "file", [_short(path) for path in table["path"]])
     return table.drop(columns="path")
 
 
@@ -152,6 +204,72 @@ def open_masks(index: pd.DataFrame) -> np.ndarray:
     return masks
 
 
+def _short(path: str) -> str:
+    """Return a file's name; of an image in an archive the whole address but the folders."""
+    archive = packed.archive_of(path)
+    return Path(archive).name + path[len(archive) :]
+
+
+def _place(dataset: registry.Dataset, data_dir: str | os.PathLike[str] | None, seed: int) -> Path:
+    """Return the folder or file, absolute, that ``data_dir`` means.
+
+    Raises:
+        FileNotFoundError: there is none, or it is a file of another kind.
+        ValueError: images of one's own are asked for, and none given.
+    """
+    if data_dir is None:
+        if dataset is own_images.ANY:
+            raise ValueError('load_index("folder", …) needs data_dir: a folder or a CSV file.')
+        return _sample_folder(dataset.name, seed)
+    place = Path(data_dir).expanduser().absolute()
+    is_table = place.suffix.lower() in own_csv.SUFFIXES | {medmnist.SUFFIX}
+    if place.is_dir() or (is_table and place.is_file()):
+        return place
+    what = "file" if is_table else "folder"
+    hint = " It is a file: unpack it, and give the folder." if place.is_file() else ""
+    expected = layouts.expected(dataset) if dataset.classes else "Give a folder or a CSV file."
+    raise FileNotFoundError(
+        f"data_dir={str(data_dir)!r}: there is no {what} {place}.{hint} {expected}"
+    )
+
+
+def _find(
+    place: Path,
+    dataset: registry.Dataset,
+    rules: Mapping[str, str | None],
+    classes: Sequence[str] | None,
+) -> layouts.Found:
+    """Return what lies in a folder, a CSV file or a MedMNIST file."""
+    has_rules = any(rule is not None for rule in rules.values())
+    if place.suffix.lower() in own_csv.SUFFIXES and place.is_file():
+        return own_csv.read_csv(place, dataset, **rules, classes=classes)
+    if place.is_dir() and (has_rules or dataset is own_images.ANY):
+        return own_folder.find_in_folder(place, dataset, **rules, classes=classes)
+    if has_rules or classes is not None:
+        raise ValueError(
+            f"patient_from, class_from and classes are for images of one's own: {place} is read "
+            f"as {dataset.name}, which has its own. For a folder of yours give class_from."
+        )
+    if not place.is_dir():
+        return medmnist.find(place, dataset)
+    try:
+        return layouts.find_images(place, dataset)
+    except ValueError:
+        archive = medmnist.inside(place, dataset)
+        if archive is None:
+            raise
+        return medmnist.find(archive, dataset)
+
+
+def _known_images(found: layouts.Found, dataset: registry.Dataset) -> pd.DataFrame:
+    """Return the images whose patient is known, by their names or by the dataset's lists."""
+    index = _as_frame(found)
+    if found.source == "archive":
+        index, listed = tables.apply_patient_maps(index, found.folders, dataset)
+        found.notes += listed
+    return _with_patient(index, dataset, found.left_out)
+
+
 def _sample_folder(name: str, seed: int) -> Path:
     """Return the folder of the synthetic sample, drawing it where it is not there yet."""
     folder = data_home() / "samples" / f"{name}-seed{seed}-v{samples.version(name)}"
@@ -185,6 +303,30 @@ def _with_patient(
     return known
 
 
+def _tell_blank_apart(index: pd.DataFrame) -> list[str]:
+    """Give images of a single colour a content of their own where several patients have them.
+
+    Tissue is cut into patches, and an empty patch of one patient equals that of another. As
+    copies they would tie all these patients together, and no split could part them.
+    """
+    owners = index.groupby("content")["patient"].transform("nunique")
+    pixels = open_pixels(index)
+    shared = index.index[owners > 1]
+    rows = index.loc[shared, "row"].to_numpy()
+    blank = [
+        place
+        for place, row in zip(shared, rows, strict=True)
+        if (pixels[row] == pixels[row, 0, 0]).all()
+    ]
+    if not blank:
+        return []
+    index.loc[blank, "content"] += "-" + index.loc[blank, "row"].astype(str)
+    return [
+        f"{len(blank):,} images of a single colour are alike in several patients; they do not "
+        f"count as copies of one another."
+    ]
+
+
 def _selected(index: pd.DataFrame, select: Mapping[str, object], notes: list[str]) -> pd.DataFrame:
     """Return the rows whose columns have the values asked for."""
     for column, value in select.items():
@@ -212,38 +354,40 @@ def _selected(index: pd.DataFrame, select: Mapping[str, object], notes: list[str
 
 
 def _require_every_class(
-    index: pd.DataFrame, dataset: registry.Dataset, root: Path, left: list[dict[str, str]]
+    index: pd.DataFrame, found: layouts.Found, dataset: registry.Dataset, place: Path
 ) -> None:
-    """Refuse a dataset of which a class has no usable image."""
+    """Refuse images of which a class has none that can be used."""
     if len(index) and (index["label"] == layouts.UNKNOWN).any():
         return  # the masks will tell
-    for class_name in dataset.classes:
+    by_folder = found.source == "archive" and dataset.reader == "class_folders"
+    for class_name in found.classes:
         if (index["class_name"] == class_name).any():
             continue
-        lost = [item for item in left if _may_be_of(item["path"], class_name, dataset)]
+        lost = [item for item in found.left_out if _may_be_of(item["path"], class_name, by_folder)]
         why = "the folder is empty"
         if dataset.reader == "volumes":
             why = "the masks of all images say otherwise"
         if lost:
-            why = f"{len(lost)} files were left out; the first, {Path(lost[0]['path']).name}: "
+            why = f"{len(lost)} files were left out; the first, {_short(lost[0]['path'])}: "
             why += lost[0]["reason"]
         raise ValueError(
-            f"The class {class_name!r} of {root} has no usable image: {why}. "
-            f"{layouts.expected(dataset)}"
+            f"The class {class_name!r} of {place} has no usable image: {why}. {found.expected}"
+            + (f" {layouts.OWN}" if by_folder and lost else "")
         )
 
 
-def _may_be_of(path: str, class_name: str, dataset: registry.Dataset) -> bool:
+def _may_be_of(path: str, class_name: str, by_folder: bool) -> bool:
     """Return whether a file that was left out could have been an image of a class."""
-    folders = {part.lower() for part in Path(path).parts[:-1]}
-    return dataset.reader == "volumes" or class_name.lower() in folders
+    return not by_folder or class_name.lower() in {
+        part.strip().lower() for part in Path(path).parts[:-1]
+    }
 
 
-def _require_room(index: pd.DataFrame, dataset: registry.Dataset, max_images: int) -> None:
+def _require_room(index: pd.DataFrame, found: layouts.Found, max_images: int) -> None:
     """Refuse a part so small that a class is not in it."""
     if (index["label"] == layouts.UNKNOWN).any():
         return
-    if index["class_name"].nunique() < len(dataset.classes):
+    if index["class_name"].nunique() < len(found.classes):
         raise ValueError(
             f"max_images={max_images} leaves no image of a class. Give a few for each patient "
             f"and class, or None for all images."
@@ -271,21 +415,22 @@ def _read_files(
 ) -> tuple[pd.DataFrame, dict[str, str | None]]:
     """Return the index without what cannot be read, and the paths of the caches.
 
-    Masks are read even without an ``image_size``: they are the labels. Both caches hold all
-    files asked for, in the same order, so a row of the index means the same row of both.
+    Masks are read even without an ``image_size``: in volumes they are the labels. Both caches
+    hold all files asked for, in the same order: a row of the index means the same row of both.
     """
     caches: dict[str, str | None] = {"cache": None, "mask_cache": None}
     index = index.assign(reason="")
     if "mask" in index:
         masks, caches["mask_cache"] = _read_masks(list(index["mask"]), image_size, dataset)
         masks = masks.set_axis(index.index)
-        labels = (masks["mask_pixels"] > 0).astype(int)
         index = index.assign(
-            label=labels,
-            class_name=labels.map(dict(enumerate(dataset.classes))),
             mask_pixels=masks["mask_pixels"],
             reason=("its mask: " + masks["reason"]).where(masks["reason"] != "", ""),
         )
+        if dataset.reader == "volumes":
+            labels = (masks["mask_pixels"] > 0).astype(int)
+            names = labels.map(dict(enumerate(dataset.classes)))
+            index = index.assign(label=labels, class_name=names)
     if image_size is not None:
         cache = images.build_cache(
             list(index["path"]), image_size, name=dataset.name, fit=dataset.fit

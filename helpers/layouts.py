@@ -6,6 +6,7 @@ Two kinds of layout: a folder for each class (perhaps inside the official parts 
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,11 @@ from pathlib import Path
 from helpers import images
 from helpers.registry import Dataset
 
-DEPTH = 4  # how many folders below data_dir the folder that holds class folders may lie
+DEPTH = 5  # how many folders below data_dir the folder that holds class folders may lie
+OWN = (
+    "For images of your own, give a CSV file with the columns path and label (and patient). From "
+    'a folder, helpers.index.write_csv(load_index("folder", …), "my.csv") writes one.'
+)
 UNKNOWN = -1  # the label of an image whose mask has not been read yet
 
 _SLICE = re.compile(r"_(\d+)$")
@@ -31,14 +36,25 @@ class Found:
         left_out: dictionaries of ``path`` and ``reason``.
         notes: sentences about the layout.
         folders: those that hold the class folders, or the patients' folders.
+        classes: names of the classes in the order of their labels.
+        expected: a sentence on how the images should lie.
+        source: ``"archive"`` (a dataset as its archives have it), ``"folder"`` or ``"csv"``
+            (images of one's own) or ``"medmnist"``.
+        patients_known: False where every image stands for a patient of its own.
+        warnings: sentences that a reader must not miss.
     """
 
     folders: list[Path]
     rows: list[dict[str, object]] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+    expected: str = ""
+    source: str = "archive"
+    patients_known: bool = True
+    warnings: list[str] = field(default_factory=list)
 
-    def leave_out(self, path: Path, reason: str) -> None:
+    def leave_out(self, path: Path | str, reason: str) -> None:
         """Note a file that cannot be used."""
         self.left_out.append({"path": str(path), "reason": reason})
 
@@ -55,9 +71,10 @@ def find_images(root: Path, dataset: Dataset) -> Found:
         ValueError: it is no such dataset, or a class folder is missing; says what was
             expected beside what was found.
     """
-    if dataset.reader == "volumes":
-        return _find_volumes(root, dataset)
-    return _find_classes(root, dataset)
+    find = _find_volumes if dataset.reader == "volumes" else _find_classes
+    found = find(root, dataset)
+    found.classes, found.expected = tuple(dataset.classes), expected(dataset)
+    return found
 
 
 def expected(dataset: Dataset) -> str:
@@ -75,6 +92,20 @@ def expected(dataset: Dataset) -> str:
     )
 
 
+def side_by_side(left: Sequence[str], right: Sequence[str]) -> str:
+    """Return two lists of lines as two columns; the first line of each is its heading."""
+    width = max(map(len, left)) + 4
+    left, right = ([lines[0], "-" * len(lines[0]), *lines[1:]] for lines in (left, right))
+    rows = itertools.zip_longest(left, right, fillvalue="")
+    return "\n".join(f"    {one:<{width}}{two}".rstrip() for one, two in rows)
+
+
+def shorten(names: Sequence[str], most: int) -> str:
+    """Return names in a row, the first so many and the number of the others."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
 # -- a folder for each class ---------------------------------------------------------------
 
 
@@ -85,8 +116,7 @@ def _find_classes(root: Path, dataset: Dataset) -> Found:
     whole = [
         group
         for group in groups
-        if {child.name.lower() for folder in group for child in _classes_in(folder, wanted)}
-        == wanted
+        if {_plain(child) for folder in group for child in _classes_in(folder, wanted)} == wanted
     ]
     if not whole:
         raise ValueError(_nothing_found(root, dataset, groups))
@@ -124,7 +154,7 @@ def _about_groups(root: Path, dataset: Dataset, whole: list[list[Path]]) -> list
         twice = ", ".join(str(folder.relative_to(root)) for folder in others)
         notes.append(f"The class folders are there more than once; left alone: {twice}.")
     for folder in whole[0]:
-        there = {child.name.lower() for child in _subfolders(folder)}
+        there = {_plain(child) for child in subfolders(folder)}
         missing = [name for name in dataset.classes if name.lower() not in there]
         if missing:
             notes.append(f"{folder.relative_to(root)} has no folder {', '.join(missing)}.")
@@ -135,7 +165,7 @@ def _add_image(
     found: Found, path: Path, root: Path, dataset: Dataset, label: int, part: str
 ) -> None:
     """Add one file of a class folder to the rows, or to what is left out."""
-    if not _is_image(path):
+    if not is_image(path):
         found.leave_out(path, "not an image file")
         return
     row = {
@@ -172,7 +202,7 @@ def _nothing_found(root: Path, dataset: Dataset, groups: list[list[Path]]) -> st
     text = f"{root} holds no images of the dataset {dataset.name!r}"
     if groups:
         best = max(groups, key=lambda group: max(len(_classes_in(one, wanted)) for one in group))
-        there = {child.name.lower() for folder in best for child in _classes_in(folder, wanted)}
+        there = {_plain(child) for folder in best for child in _classes_in(folder, wanted)}
         missing = ", ".join(f"{name}/" for name in dataset.classes if name.lower() not in there)
         has = ", ".join(f"{name}/" for name in dataset.classes if name.lower() in there)
         places = ", ".join(str(folder) for folder in best)
@@ -180,7 +210,7 @@ def _nothing_found(root: Path, dataset: Dataset, groups: list[list[Path]]) -> st
             f"{root} holds no complete dataset {dataset.name!r}: the class folder {missing} is "
             f"missing beside {has} in {places}"
         )
-    return f"{text}. {expected(dataset)} Found: {_listing(root)}."
+    return _compared(text, root, dataset)
 
 
 # -- a folder for each patient -------------------------------------------------------------
@@ -194,30 +224,27 @@ def _find_volumes(root: Path, dataset: Dataset) -> Found:
     holders = [folder for folder in _folders(root) if _holds_volumes(folder, dataset)]
     if not holders:
         raise ValueError(
-            f"{root} holds no images of the dataset {dataset.name!r}. {expected(dataset)} "
-            f"Found: {_listing(root)}."
+            _compared(f"{root} holds no images of the dataset {dataset.name!r}", root, dataset)
         )
     found = Found(holders[:1])
     if len(holders) > 1:
         twice = ", ".join(str(folder.relative_to(root)) for folder in holders[1:])
         found.notes.append(f"The patients' folders are there more than once; left alone: {twice}.")
-    for volume in _subfolders(holders[0]):
+    for volume in subfolders(holders[0]):
         _add_volume(found, volume, root, dataset)
     return found
 
 
 def _holds_volumes(folder: Path, dataset: Dataset) -> bool:
     """Return whether a folder has patients' folders in it."""
-    return any(
-        _is_mask(path, dataset) for child in _subfolders(folder) for path in _files_in(child)
-    )
+    return any(_is_mask(path, dataset) for child in subfolders(folder) for path in files_in(child))
 
 
 def _add_volume(found: Found, volume: Path, root: Path, dataset: Dataset) -> None:
     """Add a patient's images that have a mask, in the order of their slices."""
     files = []
-    for path in _files_in(volume):
-        if _is_image(path):
+    for path in files_in(volume):
+        if is_image(path):
             files.append(path)
         else:
             found.leave_out(path, "not an image file")
@@ -263,12 +290,64 @@ def _slice_row(
 
 
 def _is_mask(path: Path, dataset: Dataset) -> bool:
-    return _is_image(path) and path.stem.lower().endswith(dataset.mask_suffix.lower())
+    return is_image(path) and path.stem.lower().endswith(dataset.mask_suffix.lower())
 
 
 def _stem_of_mask(path: Path, dataset: Dataset) -> str:
     """Return the stem of the image that a mask belongs to."""
     return path.stem[: -len(dataset.mask_suffix)]
+
+
+# -- what to say of a folder that is not the dataset ---------------------------------------
+
+
+def _compared(text: str, root: Path, dataset: Dataset) -> str:
+    """Return an error's first sentence with what was expected beside what was found."""
+    columns = side_by_side(_expected_tree(dataset), [f"found in {root}", *_tree(root)])
+    found = f"{text}. {expected(dataset)} Found: {_listing(root)}."
+    return f"{found}{_one_too_deep(root, dataset)}\n\n{columns}\n\n{OWN}"
+
+
+def _one_too_deep(root: Path, dataset: Dataset) -> str:
+    """Return a hint where the folder is a single class, or a single patient."""
+    what = "one class"
+    is_inside = _plain(root) in {name.lower() for name in dataset.classes}
+    if dataset.reader == "volumes":
+        what, is_inside = "one patient", any(_is_mask(path, dataset) for path in files_in(root))
+    return f" This is the folder of {what}: give the one above it, {root.parent}." * is_inside
+
+
+def _expected_tree(dataset: Dataset) -> list[str]:
+    """Return how a dataset's folder should look, a line a folder or file."""
+    example = Path(dataset.patient_example)
+    lines = [f"expected of {dataset.name}"]
+    if dataset.reader == "volumes":
+        patient = dataset.patient_of(example.name) or "patient"
+        mask = f"{example.stem}{dataset.mask_suffix}{example.suffix}"
+        return [*lines, "any folders/", f"  {patient}/", f"    {example.name}", f"    {mask}",
+                "    …", "  …"]  # fmt: skip
+    lines.append("any folders/   (or train/, test/)")
+    for name in dataset.classes:
+        lines += [f"  {name}/", "    …"]
+    lines[3] = f"    {example.name}"
+    return lines
+
+
+def _tree(folder: Path, depth: int = 0) -> list[str]:
+    """Return what lies in a folder and in two levels below it, a few names of each."""
+    margin, most = "  " * depth, (8, 4, 2)[depth]
+    folders, files = subfolders(folder), files_in(folder)
+    lines = []
+    for child in folders[:most]:
+        lines.append(f"{margin}{child.name}/")
+        lines += _tree(child, depth + 1) if depth < 2 else []
+    lines += [f"{margin}{file.name}" for file in files[:2]]
+    rest = max(0, len(folders) - most), max(0, len(files) - 2)
+    names = [f"{many:,} more {what}" for many, what in zip(rest, ("folders", "files"), strict=True)
+             if many]  # fmt: skip
+    if names:
+        lines.append(f"{margin}… and {', '.join(names)}")
+    return lines or ([f"{margin}(empty)"] if depth else ["an empty folder"])
 
 
 # -- folders and files ---------------------------------------------------------------------
@@ -282,12 +361,12 @@ def _folders(root: Path, stop: set[str] | None = None) -> Iterator[Path]:
         level = [
             child
             for folder in level
-            for child in _subfolders(folder)
-            if child.name.lower() not in (stop or ())
+            for child in subfolders(folder)
+            if _plain(child) not in (stop or ())
         ]
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, without hidden ones and what macOS adds to zips."""
     try:
         with os.scandir(folder) as entries:
@@ -302,17 +381,17 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _classes_in(folder: Path, wanted: set[str]) -> list[Path]:
     """Return the class folders in a folder, whatever their case."""
-    return [child for child in _subfolders(folder) if child.name.lower() in wanted]
+    return [child for child in subfolders(folder) if _plain(child) in wanted]
 
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder and of those below it, sorted folder by folder."""
-    yield from _files_in(folder)
-    for child in _subfolders(folder):
+    yield from files_in(folder)
+    for child in subfolders(folder):
         yield from _files(child)
 
 
-def _files_in(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """Return the files in a folder, sorted."""
     try:
         with os.scandir(folder) as entries:
@@ -321,12 +400,13 @@ def _files_in(folder: Path) -> list[Path]:
         return []
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Return whether a file's ending is that of an image, and it is no ghost of macOS."""
     return path.suffix.lower() in images.SUFFIXES and not path.name.startswith("._")
 
 
 def _plain(folder: Path) -> str:
-    """Return a folder's name as part names are written."""
+    """Return a folder's name as classes and parts are compared."""
     return folder.name.strip().lower()
 
 
@@ -336,9 +416,3 @@ def _listing(root: Path, most: int = 8) -> str:
     if not names:
         return "an empty folder"
     return shorten(names, most)
-
-
-def shorten(names: Sequence[str], most: int) -> str:
-    """Return names in a row, the first so many and the number of the others."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -128,6 +128,8 @@ class Dataset:
         table: name of a CSV file beside the volumes that lists them, where there is one:
             compared, not believed.
         urgent: classes that are one in a second question, such as who needs a doctor soon.
+        about: from the rows that were found (a data frame with ``path``, ``class_name``,
+            ``patient`` and ``part``) to sentences about them, such as which release they are.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Dataset:
     mask_suffix: str = "_mask"
     table: str = "data_mask.csv"
     urgent: tuple[str, ...] = ()
+    about: Callable[[Any], list[str]] | None = None
 
     @property
     def tutorial(self) -> str:

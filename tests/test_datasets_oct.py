@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
 import pytest
+from tiny_images import draw_retinas
 
 from helpers import registry
-from helpers.datasets.oct import patient_of
+from helpers.datasets.oct import about, patient_of
+from helpers.index import load_index
 from helpers.registry import Dataset
 
 
@@ -87,3 +93,61 @@ def test_published_figures_say_how_they_were_measured(oct_set: Dataset) -> None:
     assert best.figures["accuracy"] == 0.966
     assert best.patient_wise
     assert all(one.protocol and one.source for one in oct_set.published)
+
+
+def scans(counts: Mapping[str, int], shared: int = 0) -> pd.DataFrame:
+    """Return an index of so many scans in each part, one patient each; some test ones twice."""
+    parts = [part for part, count in counts.items() for _ in range(count)]
+    index = pd.DataFrame({"part": parts, "patient": [str(number) for number in range(len(parts))]})
+    tested = index.index[index["part"] == "test"][:shared]
+    index.loc[tested, "patient"] = [str(number) for number in range(len(tested))]
+    return index
+
+
+V2 = {"train": 83_484, "valid": 32, "test": 968}
+V3 = {"train": 108_309, "test": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("counts", "shared", "words"),
+    [
+        (V2, 881, "This is release v2 (OCT2017, Kaggle's kermany2018), by its counts"),
+        (V3, 0, "This is release v3 (ZhangLabData, CellData/OCT), by its counts"),
+        # copies that lack files: only in v2 are test patients also in train
+        (
+            V2 | {"train": 900},
+            881,
+            "Neither release has these counts: test 968, train 900, valid 32. By the names "
+            "of the test scans it is like release v2",
+        ),
+        (
+            V3 | {"train": 900},
+            0,
+            "Neither release has these counts: test 1,000, train 900. By the names of "
+            "the test scans it is like release v3",
+        ),
+    ],
+)
+def test_the_release_is_told_by_counts_and_by_test_names(
+    counts: Mapping[str, int], shared: int, words: str
+) -> None:
+    (note,) = about(scans(counts, shared))
+    assert note.startswith(words)
+    assert f"{shared:,} of the {counts['test']:,} test patients" in note
+    assert ("91% of the test scans" in note) == (shared == 881)
+
+
+def test_scans_without_parts_are_of_no_release() -> None:
+    assert about(scans({"": 40})) == []
+    assert about(scans({"train": 40})) == []
+
+
+def test_the_release_is_among_the_notes_of_real_scans_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
+    for part in ("train", "test"):
+        draw_retinas(tmp_path / "OCT2017 " / part)
+    (note,) = load_index("oct", tmp_path).attrs["notes"]
+    assert "it is like release v2" in note
+    assert "24 of the 24 test patients (100% of the test scans)" in note

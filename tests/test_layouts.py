@@ -14,6 +14,7 @@ from PIL import Image
 from tiny_images import (
     BIOPSIES,
     BRAINS,
+    RETINAS,
     SIZE,
     STAND_INS,
     VOLUMES,
@@ -137,6 +138,86 @@ def test_another_dataset_with_a_class_of_the_same_name_is_passed_by(tmp_path: Pa
     draw_retinas(tmp_path / "CellData" / "OCT" / "train")
     assert len(load_index("oct", tmp_path)) == 48
     assert len(load_index("pneumonia", tmp_path)) == 56
+
+
+def test_expected_and_found_stand_side_by_side(tmp_path: Path) -> None:
+    root = draw_retinas(tmp_path / "data" / "scans", ("CNV", "DME"))
+    with pytest.raises(ValueError, match="holds no images of the dataset 'pneumonia'") as caught:
+        load_index("pneumonia", root.parent)
+    summary, table = str(caught.value).split("\n\n")[:2]
+    assert "Expected: a folder with NORMAL/, PNEUMONIA/ in it" in summary
+    assert "Found: scans/." in summary
+    heading, _, *lines = table.splitlines()
+    beside = heading.index(f"found in {root.parent}")
+    left = [line[:beside].strip() for line in lines if line[:beside].strip()]
+    assert left == ["any folders/   (or train/, test/)", "NORMAL/", "person7_bacteria_24.jpeg",
+                    "PNEUMONIA/", "…"]  # fmt: skip
+    assert [line[beside:] for line in lines] == [
+        "scans/",
+        "  CNV/",
+        "    CNV-1000-1.jpeg",
+        "    CNV-1000-2.jpeg",
+        "    … and 10 more files",
+        "  DME/",
+        "    DME-2000-1.jpeg",
+        "    DME-2000-2.jpeg",
+        "    … and 10 more files",
+    ]
+    assert "give a CSV file with the columns path and label" in str(caught.value)
+
+
+def test_found_is_shortened_where_there_is_much(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / "data" / f"folder {number:02}").mkdir(parents=True)
+        (tmp_path / "data" / f"file {number:02}.txt").touch()
+    with pytest.raises(ValueError, match="and 32 more") as caught:
+        load_index("oct", tmp_path / "data")
+    assert "… and 12 more folders, 18 more files" in str(caught.value)
+    assert "folder 08/" not in str(caught.value).split("\n\n")[1]
+
+
+def test_the_folder_of_one_class_or_one_patient_sends_one_folder_up(tmp_path: Path) -> None:
+    root = draw_retinas(tmp_path / "oct")
+    with pytest.raises(ValueError, match=f"the folder of one class: give the one above it, {root}"):
+        load_index("oct", root / "DME")
+    volumes = draw_volumes(tmp_path / "lgg") / "kaggle_3m"
+    with pytest.raises(ValueError, match=f"of one patient: give the one above it, {volumes}"):
+        load_index("brain_mri", volumes / VOLUMES[0])
+
+
+def test_other_images_in_the_right_folders_are_sent_to_the_csv_file(tmp_path: Path) -> None:
+    for name in ("NORMAL", "PNEUMONIA"):
+        draw_file(tmp_path / name / "my own.png")
+    with pytest.raises(ValueError, match="no usable image") as caught:
+        load_index("pneumonia", tmp_path)
+    assert "For images of your own, give a CSV file" in str(caught.value)
+
+
+@pytest.mark.parametrize("above", ["archive", "a/b/c"])
+def test_folders_above_the_dataset(tmp_path: Path, above: str) -> None:
+    draw_xrays(tmp_path / "data" / above / "chest_xray")
+    index = load_index("pneumonia", tmp_path / "data")
+    assert index["part"].value_counts().to_dict() == {"train": 32, "test": 16, "valid": 8}
+
+
+@pytest.mark.parametrize("suffix", [".jpeg", ".JPG", ".png", ".tif", ".TIFF"])
+def test_endings_of_every_kind(tmp_path: Path, suffix: str) -> None:
+    for path in sorted(draw_retinas(tmp_path / "data").rglob("*.jpeg")):
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+        path.unlink()
+        Image.fromarray(pixels).save(path.with_suffix(suffix))
+    index = load_index("oct", tmp_path / "data", image_size=SIZE)
+    assert len(index) == 48
+    assert index["patient"].nunique() == 24
+
+
+def test_class_folders_in_lower_case_or_with_a_stray_space(tmp_path: Path) -> None:
+    root = draw_retinas(tmp_path / "data")
+    (root / "CNV").rename(root / "cnv")
+    (root / "DRUSEN").rename(root / "Drusen ")
+    index = load_index("oct", root)
+    assert index["class_name"].value_counts().to_dict() == dict.fromkeys(RETINAS.classes, 12)
 
 
 # -- biopsies: a deep tree -----------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_images import SIZE, STAND_INS, draw_volumes, small_index
+from tiny_images import SIZE, STAND_INS, draw_file, draw_volumes, small_index
 
 from helpers import registry
 from helpers.index import load_index, open_masks, open_pixels
@@ -147,6 +148,37 @@ def test_nothing_to_show_is_refused(tiny_index: Index) -> None:
     bare.attrs = {}
     with pytest.raises(ValueError, match="image_size"):
         Batches(bare)
+
+
+# -- images of one's own -------------------------------------------------------------------
+
+
+def test_a_csv_file_of_three_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
+    lines = ["path,label"]
+    for number in range(9):
+        draw_file(tmp_path / f"{number}.png", number)
+        lines.append(f"{number}.png,{'abc'[number % 3]}")
+    (tmp_path / "my.csv").write_text("\n".join(lines), encoding="utf-8")
+    index = load_index("oct", tmp_path / "my.csv", image_size=SIZE)
+    images, labels = Batches(index, 9)[0]
+    np.testing.assert_array_equal(images, all_pixels(index))
+    np.testing.assert_array_equal(labels.argmax(axis=1), [0, 1, 2] * 3)
+
+
+def test_images_of_a_medmnist_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
+    grey = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE), dtype=np.uint8)
+    arrays = {
+        f"{part}_images": grey + number for number, part in enumerate(("train", "val", "test"))
+    }
+    labels = {f"{part}_labels": np.array([[0], [1], [0], [1]]) for part in ("train", "val", "test")}
+    np.savez_compressed(tmp_path / "pneumoniamnist.npz", **arrays, **labels)  # type: ignore[arg-type]
+    index = load_index("pneumonia", tmp_path / "pneumoniamnist.npz", image_size=SIZE)
+    tested = index[index["part"] == "test"]
+    images, one_hot = Batches(tested, 4)[0]
+    np.testing.assert_array_equal(images[..., 0], arrays["test_images"])
+    np.testing.assert_array_equal(one_hot.argmax(axis=1), [0, 1, 0, 1])
 
 
 # -- masks, and how often a class is shown -------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from helpers.registry import Dataset, Download, Profile, Published
 
 _NAME = re.compile(
-    r"(?P<patient>TCGA_[A-Z0-9]{2}_[A-Z0-9]{4}_\d{8})_(?P<slice>\d+)(_mask)?\.tiff?",
+    r"(?P<patient>TCGA_[A-Z0-9]{2}_[A-Z0-9]{4}_\d{8})_(?P<slice>\d+)(_mask)?\.\w+",
     re.IGNORECASE,
 )
 

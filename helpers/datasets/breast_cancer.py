@@ -92,8 +92,9 @@ DATASET = Dataset(
     patient_of=patient_of,
     patient_example="SOB_M_DC-14-2523-200-001.png",
     describe=describe,
-    # of the article's plain folders; what it calls validation is what it tests on
-    part_names={"train": "train", "validation": "test"},
+    # of the article's plain folders; what it calls validation is what it tests on, and Kaggle's
+    # copy of one magnification calls it test
+    part_names={"train": "train", "validation": "test", "test": "test"},
     downloads=(Download("https://web.inf.ufpr.br/vri/databases/BreaKHis_v1.tar.gz", None, 4_000),),
     # Nuclei keep their shape; bars beside them would be a shape that tissue does not have.
     fit="crop",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from helpers.registry import Dataset, Download, Profile, Published
+
+if TYPE_CHECKING:  # the command line lists datasets, and need not wait for pandas
+    import pandas as pd
 
 _FILES = "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files"
 _NAME = re.compile(r"(?:CNV|DME|DRUSEN|NORMAL)-(?P<patient>\d+)-\d+\.\w+", re.IGNORECASE)
@@ -22,6 +26,44 @@ def patient_of(file_name: str) -> str | None:
     return None if match is None else match["patient"]
 
 
+# images in each part, as the archives have them
+_RELEASES = {
+    "v2 (OCT2017, Kaggle's kermany2018)": {"train": 83_484, "valid": 32, "test": 968},
+    "v3 (ZhangLabData, CellData/OCT)": {"train": 108_309, "test": 1_000},
+}
+
+
+def about(index: pd.DataFrame) -> list[str]:
+    """Return which of the two releases these scans are, and what that means for their test.
+
+    Counts tell it; in a copy that lacks files the names do: only in v2 does the test part
+    hold patients who are also in train.
+
+    Args:
+        index: with ``patient`` and ``part``, of all scans that were found.
+    """
+    found = index["part"].value_counts().to_dict()
+    if not {"train", "test"} <= set(found):
+        return []
+    tested = index.loc[index["part"] == "test", "patient"]
+    seen = tested.isin(index.loc[index["part"] != "test", "patient"].unique())
+    patients, shared = tested.nunique(), tested[seen].nunique()
+    v2, v3 = _RELEASES
+    whole = next((name for name, counts in _RELEASES.items() if counts == found), None)
+    counted = ", ".join(f"{part} {count:,}" for part, count in sorted(found.items()))
+    if whole is not None:
+        text = f"This is release {whole}, by its counts: {counted}."
+    else:
+        text = (
+            f"Neither release has these counts: {counted}. By the names of the test scans it is "
+            f"like release {v2 if shared else v3}."
+        )
+    return [
+        f"{text} {shared:,} of the {patients:,} test patients ({seen.mean():.0%} of the test "
+        f"scans) are also outside the test part."
+    ]
+
+
 DATASET = Dataset(
     name="oct",
     number=4,
@@ -35,6 +77,7 @@ DATASET = Dataset(
     urgent=("CNV", "DME"),
     patient_of=patient_of,
     patient_example="CNV-1016042-66.jpeg",
+    about=about,
     downloads=(
         Download(
             f"{_FILES}/5699a1d8-d1b6-45db-bb92-b61051445347/file_downloaded",
