@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import images, layouts, registry, samples, tables
+from helpers import downloads, images, layouts, registry, samples, tables
 from helpers.paths import data_home
 from helpers.tables import compare_table as compare_table  # part of what an index offers
 from helpers.tables import read_table as read_table
@@ -35,7 +35,8 @@ def load_index(
 
     Args:
         name: a dataset of ``helpers.registry``.
-        data_dir: the folder with the images; None draws the synthetic sample.
+        data_dir: the folder with the images, or the name of a downloaded dataset (see
+            ``helpers.downloads.find``); None draws the synthetic sample.
         image_size: height and width in pixels at which images are cached. None reads no
             pixels (but those of masks, which are the labels): damaged files are not noticed
             then, and ``Batches`` cannot use the index.
@@ -57,12 +58,12 @@ def load_index(
         ``cache`` and ``mask_cache``.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError: the folder does not exist, or the dataset was not downloaded.
         ValueError: it is no such dataset, a class has no usable image, or ``select`` keeps
             none; says what was expected and what was found.
     """
     dataset = registry.get(name)
-    root = _sample_folder(name, seed) if data_dir is None else Path(data_dir).expanduser()
+    root = _sample_folder(name, seed) if data_dir is None else downloads.find(data_dir)
     if not root.is_dir():
         raise FileNotFoundError(
             f"data_dir={str(data_dir)!r}: there is no folder {root.absolute()}. "

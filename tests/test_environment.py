@@ -23,8 +23,9 @@ CONDA = CHECKOUT / "environment.yml"
 LOCK = CHECKOUT / "requirements.lock"
 # Where a module is not called as its package is.
 PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-# Engines that a reader may install instead; `backend` imports what is there.
-OPTIONAL = {"jax", "torch"}
+# What a reader may install besides: `backend` imports the engine that is there, and `downloads`
+# asks Kaggle's own program for what only Kaggle has.
+OPTIONAL = {"jax", "torch", "kagglehub"}
 
 
 def declared() -> list[Requirement]:
