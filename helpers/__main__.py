@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -99,9 +98,10 @@ def _report(options: argparse.Namespace) -> int:
 def _list(_: argparse.Namespace) -> int:
     """Print what can be fetched: the whole sets, then other releases and small versions of them."""
     known = registry.releases()
-    for _, names in itertools.groupby(known, key=lambda name: registry.release(name).note or name):
-        alike = [registry.release(name) for name in names]
-        _print_releases(alike, known[alike[0].name])
+    for release, dataset in ((registry.release(name), known[name]) for name in known):
+        sizes = [one for one in dataset.releases if one.pixels] if release.pixels else [release]
+        if release == sizes[0]:  # several sizes of one set are listed together
+            _print_releases(sizes, dataset)
     print("\nFetch one with  python -m helpers data download NAME")
     print("Where they come from, and what is wrong in the files: data/README.md")
     return FINE

@@ -315,8 +315,8 @@ def medmnist(
                 name=own,
                 files=(file,),
                 tree=(file.file_name,),
-                note="MedMNIST+, small and cropped to a square, in one file; patients are not told, "
-                "the split is the authors'",
+                note="MedMNIST+, small and cropped to a square, in one file; patients are not "
+                "told, the split is the authors'",
                 counts={"images": images},
                 licence="CC BY 4.0 (MedMNIST, doi 10.1038/s41597-022-01721-8)",
                 pixels=pixels,
