@@ -159,6 +159,12 @@ def test_both_licences_are_there() -> None:
     assert citation["license"] == ["MIT", "CC-BY-4.0"]
 
 
+def test_kaggles_program_is_optional() -> None:
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"]["kaggle"] == ["kagglehub>=1"]
+    assert "kagglehub" not in {canonicalize_name(one.name) for one in [*declared(), *locked()]}
+
+
 @pytest.mark.parametrize("folder", ["helpers", "tools", "tests", "benchmarks"])
 def test_every_import_is_declared(folder: str) -> None:
     packages = {canonicalize_name(one.name) for one in declared()} | OPTIONAL | {"tensorflow"}
