@@ -7,6 +7,7 @@ it is not the one that was meant.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import shutil
@@ -225,11 +226,20 @@ def _explained(archive: Path) -> Iterator[None]:
     except ArchiveError as error:
         raise ArchiveError(f"{archive} was not unpacked: {error}.") from error
     except damaged as error:
-        raise ArchiveError(
-            f"{archive} cannot be unpacked ({error}): it is damaged, or no archive of that kind."
-        ) from error
+        raise _damaged(archive, error) from error
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise ArchiveError(
             f"{archive} was not unpacked: a file and a folder in it have the same name "
             f"({error.filename})."
         ) from error
+    except OSError as error:
+        # Nonsense in an archive may ask for what no file can do; a full disk is another matter.
+        if error.errno not in (None, errno.EINVAL, errno.ENAMETOOLONG):
+            raise
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(
+        f"{archive} cannot be unpacked ({error}): it is damaged, or no archive of that kind."
+    )

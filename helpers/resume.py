@@ -142,7 +142,7 @@ def _fetch_rest(
                 _start_again(file, part)
             if status == 416:  # what is here is longer than what is there
                 _start_again(file, part)
-            _require_the_file(answer, found, size)
+            _require_the_file(answer, found, size, 206 if continues else 200)
             if not continues:
                 start = 0  # a server that knows no ranges, or another file: from the beginning
             _take(answer, file, part, found, start, file_name)
@@ -180,7 +180,9 @@ def _first_byte(answer: requests.Response) -> int | None:
     return int(match[1]) if match else None
 
 
-def _require_the_file(answer: requests.Response, found: _Note, size: int | None) -> None:
+def _require_the_file(
+    answer: requests.Response, found: _Note, size: int | None, expected: int
+) -> None:
     """Refuse an answer that cannot be the file, before anything of ours is given up for it."""
     status = answer.status_code
     if status in (408, 425, 429) or status >= 500:
@@ -189,7 +191,7 @@ def _require_the_file(answer: requests.Response, found: _Note, size: int | None)
         raise FetchError(f"the server refuses (HTTP {status}): perhaps it wants a browser, or you")
     if status in (404, 410):
         raise FetchError(f"there is nothing any more (HTTP {status})")
-    if status not in (200, 206) or (status == 206 and _first_byte(answer) is None):
+    if status != expected:
         raise FetchError(f"the server answers with HTTP {status}")
     if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise FetchError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -249,6 +250,33 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, folder: Path, name: str) -
     page = tmp_path / f"page-{name}"
     page.write_text("<!doctype html><title>Are you a robot?</title>")
     refused(page, folder, "damaged, or no archive of that kind")
+
+
+@pytest.mark.parametrize("name", ["set.zip", "set.tar.gz"])
+def test_whatever_is_wrong_with_the_bytes_it_is_an_archive_error(
+    tmp_path: Path, folder: Path, name: str
+) -> None:
+    raw = write(tmp_path / name, CONTENT).read_bytes()
+    tar = gzip.decompress(raw) if name == "set.tar.gz" else b""
+    chance = random.Random(0)
+    refusals = 0
+    for number in range(400):
+        broken = bytearray(tar if tar and number % 2 else raw)
+        for _ in range(chance.choice((1, 3))):
+            broken[chance.randrange(min(len(broken), 2_000))] = chance.randrange(256)
+        data = gzip.compress(broken, 1) if tar and number % 2 else bytes(broken)
+        (tmp_path / name).write_bytes(data)
+        try:
+            archives.unpacked_size(tmp_path / name)
+            archives.unpack(tmp_path / name, folder)
+        except ArchiveError:
+            refusals += 1
+        assert _outside(folder) == {folder, folder.parent, tmp_path / name}
+    assert refusals > 100
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, folder: Path) -> None:
+    refused(write_zip(tmp_path / "set.zip", {"a" * 300: b"x"}), folder, "too long")
 
 
 def test_a_flipped_byte_is_noticed(tmp_path: Path, folder: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -361,6 +364,25 @@ def test_ctrl_c_keeps_what_has_come(
     resume.complete(address, part, NAME)
     assert part.read_bytes() == DATA
     assert server.requests[0].headers["Range"] == f"bytes={3 * resume.CHUNK}-"
+
+
+def test_a_real_ctrl_c_is_heard_while_waiting_for_the_server(server: Server, part: Path) -> None:
+    address = server.put("/cells.zip", File(DATA, cuts=[300_000], stalls=True))
+
+    def press() -> None:
+        while not part.exists() or part.stat().st_size < 200_000:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press, daemon=True)
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        resume.complete(address, part, NAME)
+        time.sleep(5)  # the signal comes within milliseconds
+    presser.join()
+    assert DATA.startswith(part.read_bytes())
+    resume.complete(address, part, NAME)
+    assert part.read_bytes() == DATA
 
 
 def test_ctrl_c_before_the_first_byte_leaves_nothing(
