@@ -21,6 +21,7 @@ class File:
         modified: its date; empty for none.
         ranges: whether a part of it can be asked for.
         checks: whether ``If-Range`` is heeded.
+        skew: a part that is asked for begins so many bytes too early.
         cuts: how many bytes each of the next answers has before the server hangs up.
         stalls: keep the line open after a cut, and send nothing more.
         pause: seconds between pieces of 20,000 bytes.
@@ -36,6 +37,7 @@ class File:
     modified: str = ""
     ranges: bool = True
     checks: bool = True
+    skew: int = 0
     cuts: list[int] = field(default_factory=list)
     stalls: bool = False
     pause: float = 0.0
@@ -52,7 +54,14 @@ class Request:
 
     path: str
     headers: dict[str, str]
-    sent: int = 0
+    written: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the file, counted when the server is done (which may be after the client)."""
+        assert self.over.wait(10)
+        return self.written
 
 
 class Server(ThreadingHTTPServer):
@@ -92,6 +101,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         request = Request(self.path, dict(self.headers))
         self.server.requests.append(request)
+        try:
+            self._answer(request)
+        finally:
+            request.over.set()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, request: Request) -> None:
         file = self.server.files.get(self.path)
         if file is None or file.statuses:
             self.send_error(404 if file is None else file.statuses.pop(0))
@@ -101,9 +119,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         else:
             self._give(file, request)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def _give(self, file: File, request: Request) -> None:
         start = self._start(file)
@@ -135,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         condition = self.headers.get("If-Range")
         if condition and file.checks and condition not in (file.etag, file.modified):
             return None
-        return int(match[1])
+        return int(match[1]) - file.skew
 
     def _send(self, body: bytes, file: File, request: Request) -> None:
         for start in range(0, len(body), 20_000):
@@ -144,5 +159,5 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(piece)
             except OSError:  # the other side has had enough
                 return
-            request.sent += len(piece)
+            request.written += len(piece)
             time.sleep(file.pause)
