@@ -260,7 +260,7 @@ def test_whatever_is_wrong_with_the_bytes_it_is_an_archive_error(
     tar = gzip.decompress(raw) if name == "set.tar.gz" else b""
     chance = random.Random(0)
     refusals = 0
-    for number in range(400):
+    for number in range(150):
         broken = bytearray(tar if tar and number % 2 else raw)
         for _ in range(chance.choice((1, 3))):
             broken[chance.randrange(min(len(broken), 2_000))] = chance.randrange(256)
@@ -272,7 +272,7 @@ def test_whatever_is_wrong_with_the_bytes_it_is_an_archive_error(
         except ArchiveError:
             refusals += 1
         assert _outside(folder) == {folder, folder.parent, tmp_path / name}
-    assert refusals > 100
+    assert refusals > 40
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, folder: Path) -> None:

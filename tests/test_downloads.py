@@ -167,7 +167,7 @@ def test_a_licence_that_forbids_commerce_is_said_before_anything_is_fetched(
         (File(PAGE, kind="text/html"), "web page"),
         (File(PAGE), "web page"),
         (File(DATA[:-1] + b"?"), "another file"),
-        (File(DATA, cuts=[0, 0, 0]), "cut"),
+        (File(DATA, cuts=[300_000, 0, 0]), "cut"),  # what it has sent is not kept either
     ],
     ids=["404", "403", "robot page", "robot page as a file", "wrong checksum", "cut off"],
 )
@@ -334,11 +334,11 @@ def test_a_wrong_file_saved_by_hand_is_refused_and_left(
 def test_the_size_is_compared_where_there_is_no_checksum(
     server: Server, home: Path, known: dict[str, Release]
 ) -> None:
-    file = Download(NAME, (), None, size=len(DATA) + 1)
+    file = Download(NAME, (server.put("/a", File(DATA)),), None, size=len(DATA) + 1)
     known["small"] = Release("small", (file,), (NAME,))
-    (home / "archives").mkdir(parents=True)
+    fail("small", "another file: it has 600,002 bytes instead of 600,003", "By hand:")
     (home / "archives" / NAME).write_bytes(DATA)
-    fail("small", "600,002 bytes instead of 600,003")
+    fail("small", "600,002 bytes instead of 600,003", "Remove it and call again.")
 
 
 @pytest.mark.parametrize("name", list(registry.releases()))
