@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,30 +160,18 @@ def _archives() -> Path:
 
 def _is_complete(release: Release, folder: Path) -> bool:
     """Return whether a folder is the release as the registry knows it now."""
-    record = _read(folder / RECORD)
-    names = [file.file_name for file in release.files]
-    checksums = [file.checksum for file in release.files]
-    files = record.get("files", [])
-    return (
-        record.get("format") == FORMAT
-        and record.get("release") == release.name
-        and [file.get("file") for file in files] == names
-        and all(
-            known is None or file.get("source") == "kaggle" or file.get("checksum") == known
-            for file, known in zip(files, checksums, strict=True)
-        )
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if (record["format"], record["release"]) != (FORMAT, release.name):
+            return False
+        for file, noted in zip(release.files, record["files"], strict=True):
+            other = file.checksum is not None and noted.get("checksum") != file.checksum
+            if noted["file"] != file.file_name or (other and noted["source"] != "kaggle"):
+                return False
         # somebody may have moved a folder away; single images are not counted
-        and all((folder / entry).exists() for entry in record.get("entries", [""]))
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; an empty one where it cannot be read."""
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-    return {}
+        return all((folder / entry).exists() for entry in record["entries"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False  # no record, or one that somebody has edited
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -221,8 +208,8 @@ def _from_kaggle(release: Release, folder: Path, before: str, say: Callable[[str
     if importlib.util.find_spec("kagglehub") is None:
         raise NoSourceError(
             f"{before}\nKaggle has these images ({release.kaggle}), and its program is not "
-            f"installed: call  pip install '.[kaggle]'  in the checkout (or  pip install "
-            f"kagglehub ) and then  {COMMAND} {release.name}  again."
+            f"installed: call  .venv/bin/python -m uv pip install '.[kaggle]'  in the checkout "
+            f"(elsewhere  pip install kagglehub ) and then  {COMMAND} {release.name}  again."
         )
     import kagglehub
 

@@ -59,7 +59,13 @@ def downloader(part: Path, file_name: str, size: int | None = None) -> Callable[
 
 
 def complete(address: str, part: Path, file_name: str, size: int | None = None) -> None:
-    """Fetch what is missing of a file. Args as of ``downloader``.
+    """Fetch what is missing of a file, at several attempts as long as something comes.
+
+    Args:
+        address: where it lies.
+        part: the beginning of it, or nothing yet; the whole of it when this returns.
+        file_name: how the file will be called: its ending says how it must begin.
+        size: bytes that it has, where that is known for sure.
 
     Raises:
         FetchError: the address does not give the file: it refuses, has nothing, sends something

@@ -507,7 +507,18 @@ def test_an_older_release_is_replaced(
     assert (downloads.download("small") / NAME).read_bytes() == DATA
 
 
-@pytest.mark.parametrize("record", ["", "[]", "{}", '{"format": 1, "release": "small"}'])
+@pytest.mark.parametrize(
+    "record",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": 1, "release": "small"}',
+        '{"format": 1, "release": "small", "files": 3, "entries": []}',
+        '{"format": 1, "release": "small", "files": [3], "entries": []}',
+        '{"format": 1, "release": "small", "files": [], "entries": []}',
+    ],
+)
 def test_a_broken_record_is_no_complete_dataset(
     server: Server, home: Path, known: dict[str, Release], record: str
 ) -> None:
