@@ -175,10 +175,10 @@ def _size_and_place(release: registry.Release) -> tuple[str, str]:
     from helpers.fetch import in_words
 
     state = downloads.status(release.name)
-    size = in_words(release.expected_size) if release.expected_size else "not known before"
+    size = in_words(release.expected_size) if release.expected_size else "unknown"
     if state.complete:
         return size, f"yes, complete in {state.folder}"
-    return size, f"no, but {in_words(state.fetched)} of it are" if state.fetched else "no"
+    return size, f"no, {in_words(state.fetched)} of it fetched" if state.fetched else "no"
 
 
 def _print_fact(what: str, text: str) -> None:

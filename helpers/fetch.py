@@ -135,7 +135,7 @@ def _announcement(file: Download, address: str, part: Path) -> str:
     """Return what is going to be fetched, how much of it, and from where."""
     size = f" ({in_words(file.expected_size)})" if file.expected_size else ""
     here = part.stat().st_size if part.exists() else 0
-    more = f", {in_words(here)} of it are here already" if here else ""
+    more = f", {in_words(here)} of it fetched before" if here else ""
     return f"Fetching {file.file_name}{size} from {address}{more}"
 
 

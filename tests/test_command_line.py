@@ -196,7 +196,7 @@ def test_data_list_says_what_is_here(
     assert _call("data", "list") == 0
     out = capsys.readouterr().out
     assert out.count("here:    no\n") == len(registry.names()) - 2 + 1  # and oct_v3
-    assert "here:    no, but 120 MB of it are\n" in out
+    assert "here:    no, 120 MB of it fetched\n" in out
     assert f"yes, complete in {stand / 'malaria'}" in " ".join(out.split())
 
 

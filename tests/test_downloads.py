@@ -257,7 +257,7 @@ def test_ctrl_c_leaves_the_part_and_nothing_else_and_the_next_call_goes_on(
     server.requests.clear()
     said: list[str] = []
     downloads.download("small", say=said.append)
-    assert any("262 kB of it are here already" in sentence for sentence in said)
+    assert any("262 kB of it fetched before" in sentence for sentence in said)
     assert server.requests[0].headers["Range"] == f"bytes={4 * resume.CHUNK}-"
     assert server.requests[0].sent == len(DATA) - 4 * resume.CHUNK
     assert entries(home) == [f"small/{downloads.RECORD}", f"small/{NAME}"]
