@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from helpers import __version__, runner
+from helpers import __version__, registry, runner
 
 FINE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -17,7 +17,7 @@ _EPILOGUE = """\
 exit codes:
   0    all is well
   1    a notebook failed (its log and executed copy tell why; the others have run),
-       or a results.json cannot be read
+       a results.json cannot be read, or a dataset could not be fetched
   2    the call was wrong; one line says what, nothing was started
   130  interrupted (Ctrl-C); everything that was running has been stopped
 
@@ -26,6 +26,7 @@ examples (in the checkout, python is .venv/bin/python):
   python -m helpers run malaria --profile best --data-dir cell_images
   python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
   python -m helpers report runs/sample           table and HTML again, from what is there
+  python -m helpers data download malaria        the real images; then --data-dir malaria
 """
 
 
@@ -95,22 +96,45 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    """Print the datasets that the registry knows, three facts each."""
-    from helpers import registry
+    """Print what can be fetched: the whole sets, then other releases and small versions of them."""
+    known = registry.releases()
+    for release, dataset in ((registry.release(name), known[name]) for name in known):
+        sizes = [one for one in dataset.releases if one.pixels] if release.pixels else [release]
+        if release == sizes[0]:  # several sizes of one set are listed together
+            _print_releases(sizes, dataset)
+    print("\nFetch one with  python -m helpers data download NAME")
+    print("Where they come from, and what is wrong in the files: data/README.md")
+    return FINE
 
-    for known in registry.in_order():
-        sizes = [f"{known.counts[what]:,} {what}" for what in _SIZES if what in known.counts]
-        print(f"{known.name}  ({', '.join(sizes)})")
-        for what, text in (("task", known.task), ("licence", known.licence)):
-            start = f"    {what + ':':<9}"
-            print(textwrap.fill(text, 100, initial_indent=start, subsequent_indent=" " * 13))
-    print("\nWhere to get them, and what is wrong in the files: data/README.md")
+
+def _download(options: argparse.Namespace) -> int:
+    """Fetch a dataset, and say where it lies."""
+    from helpers import downloads
+
+    try:
+        registry.release(options.name)
+    except ValueError as error:
+        raise runner.WrongCall(str(error)) from error
+    try:
+        folder = downloads.download(options.name, keep_archive=options.keep_archive)
+    except downloads.DownloadError as error:
+        print(f"helpers: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(
+            "helpers: interrupted. What was fetched is kept; the same call goes on from there.",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    dataset = registry.releases()[options.name]
+    print(f"{options.name} lies in {folder}")
+    print(f"    python -m helpers run {dataset.name} --profile best --data-dir {options.name}")
     return FINE
 
 
 def _sample(options: argparse.Namespace) -> int:
     """Draw the synthetic twin of a dataset into a folder."""
-    from helpers import registry, samples
+    from helpers import samples
 
     folder = Path(options.output or f"{options.name}-sample-seed{options.seed}")
     folder = folder.expanduser().absolute()
@@ -123,6 +147,46 @@ def _sample(options: argparse.Namespace) -> int:
         raise runner.WrongCall(f"{error} (--output FOLDER)") from error
     print(f"Synthetic {options.name} images, drawn with seed {options.seed}: {folder}")
     return FINE
+
+
+def _print_releases(alike: Sequence[registry.Release], dataset: registry.Dataset) -> None:
+    """Print what is known of a release (or of one in several sizes), and whether it is here."""
+    first = alike[0]
+    counts = first.counts or dataset.counts
+    sizes = [f"{counts[what]:,} {what}" for what in _SIZES if what in counts]
+    if len(sizes) == 1:
+        sizes.append("patients " + ("not told" if first.pixels else "told by the file names"))
+    print(f"{first.name}  ({', '.join(sizes)})")
+    _print_fact("task", dataset.task)
+    _print_fact("what", first.note)
+    _print_fact("licence", first.licence or dataset.licence)
+    for release in alike:
+        size, here = _size_and_place(release)
+        if release.pixels:
+            _print_fact(f"{release.pixels} px", f"{release.name}, at most {size}; here: {here}")
+        else:
+            _print_fact("size", size)
+            _print_fact("here", here)
+
+
+def _size_and_place(release: registry.Release) -> tuple[str, str]:
+    """Return how large a release is to fetch, and whether it is here, in words."""
+    from helpers import downloads
+    from helpers.fetch import in_words
+
+    state = downloads.status(release.name)
+    size = in_words(release.expected_size) if release.expected_size else "unknown"
+    if state.complete:
+        return size, f"yes, complete in {state.folder}"
+    return size, f"no, {in_words(state.fetched)} of it fetched" if state.fetched else "no"
+
+
+def _print_fact(what: str, text: str) -> None:
+    """Print one fact below a dataset's name, in lines of a hundred characters; nothing of none."""
+    if text:
+        start = f"    {what + ':':<9}"
+        print(textwrap.fill(text, 100, initial_indent=start, subsequent_indent=" " * 13,
+                            break_long_words=False, break_on_hyphens=False))  # fmt: skip
 
 
 def _given(options: argparse.Namespace) -> dict[str, str]:
@@ -260,7 +324,14 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
     data = commands.add_parser("data", help="the datasets", description="The datasets.")
     actions = data.add_subparsers(metavar="ACTION", required=True)
-    _command(actions, "list", "print size, task and licence of each dataset", _list)
+    _command(actions, "list", "print what can be fetched, and whether it is here", _list)
+    fetch = _command(
+        actions, "download", "fetch a real dataset, check and unpack it; resumes", _download
+    )
+    fetch.add_argument("name", metavar="NAME", help="one that `data list` names")
+    fetch.add_argument(
+        "--keep-archive", action="store_true", help="do not remove archives that are unpacked"
+    )
     sample = _command(actions, "sample", "draw the synthetic twin of a dataset", _sample)
     sample.add_argument("name", metavar="NAME", help="the dataset, for instance malaria")
     sample.add_argument(

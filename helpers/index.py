@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import (
+    downloads,
     images,
     layouts,
     medmnist,
@@ -73,7 +74,8 @@ def load_index(
 
     Args:
         name: a dataset of ``helpers.registry``, or ``"folder"`` for images that belong to none.
-        data_dir: see above; None draws the synthetic sample.
+        data_dir: see above; or the name of a downloaded set (see ``helpers.downloads.find``);
+            None draws the synthetic sample.
         image_size: height and width in pixels at which images are cached. None reads no
             pixels (but those of masks, which are the labels): damaged files are not noticed
             then, and ``Batches`` cannot use the index.
@@ -104,7 +106,7 @@ def load_index(
         ``reason``), ``classes``, ``folders``, ``table``, ``cache`` and ``mask_cache``.
 
     Raises:
-        FileNotFoundError: there is nothing at ``data_dir``.
+        FileNotFoundError: there is nothing at ``data_dir``, or the set was not downloaded.
         ValueError: it is no such dataset, a class has no usable image, a rule fits no image,
             there are more classes than the notebook can tell apart, or ``select`` keeps none;
             says what was expected and what was found.
@@ -221,7 +223,7 @@ def _place(dataset: registry.Dataset, data_dir: str | os.PathLike[str] | None, s
         if dataset is own_images.ANY:
             raise ValueError('load_index("folder", …) needs data_dir: a folder or a CSV file.')
         return _sample_folder(dataset.name, seed)
-    place = Path(data_dir).expanduser().absolute()
+    place = downloads.find(data_dir)
     is_table = place.suffix.lower() in own_csv.SUFFIXES | {medmnist.SUFFIX}
     if place.is_dir() or (is_table and place.is_file()):
         return place

@@ -83,7 +83,7 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
         counts={},
         licence=ANY.licence,
         citation=ANY.citation,
-        downloads=(),
+        releases=(),
         defects=(),
         published=(),
     )

@@ -30,6 +30,29 @@ def progress(
     yield from tqdm(iterable, desc=description, total=total, leave=False)
 
 
+def progress_in_bytes(
+    chunks: Iterable[bytes], description: str, total: int | None = None, done: int = 0
+) -> Iterator[bytes]:
+    """Yield chunks of a file, with a progress bar in megabytes while a person watches.
+
+    Args:
+        chunks: what comes, piece by piece.
+        description: the file's name, shown before the bar.
+        total: bytes of the whole file, where known.
+        done: bytes that had come before.
+    """
+    if unattended():
+        yield from chunks
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=description, total=total, initial=done, unit="B", unit_scale=True,
+              leave=False) as bar:  # fmt: skip
+        for chunk in chunks:
+            yield chunk
+            bar.update(len(chunk))
+
+
 def unattended() -> bool:
     """Return whether nobody watches: a batch run, a test, or output that goes into a file."""
     if os.environ.get("TUTORIALS_UNATTENDED", "0") not in ("", "0"):

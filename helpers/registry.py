@@ -82,13 +82,58 @@ class Published:
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch: where it lies, and how to tell that it is the right one."""
+    """A file to fetch: where it lies, and how to tell that it is the right one.
 
-    address: str
-    sha256: str | None
+    Attributes:
+        file_name: under which it is kept. Archives (``.zip``, ``.tar.gz``) are unpacked, other
+            files lie in the folder as they come.
+        addresses: where it lies, in the order to try; none where a program cannot fetch it.
+        checksum: ``"sha256:…"`` or ``"md5:…"``; None where nobody has published one.
+        size: bytes, exactly; None where not known for sure.
+        megabytes: about how many, where the size is not known.
+    """
+
+    file_name: str
+    addresses: tuple[str, ...]
+    checksum: str | None = None
+    size: int | None = None
     megabytes: int | None = None
-    file_name: str = ""  # where the address does not end in it
-    note: str = ""  # what sets it apart from the others
+
+    @property
+    def expected_size(self) -> int:
+        """Bytes, at least about; 0 where nothing is known."""
+        return self.size if self.size is not None else 10**6 * (self.megabytes or 0)
+
+
+@dataclass(frozen=True)
+class Release:
+    """Files that together are one folder of data, and the name by which one asks for it.
+
+    Attributes:
+        name: what ``python -m helpers data download`` takes. The first release of a dataset has
+            the dataset's own name.
+        files: what to fetch.
+        tree: some of the files as they lie in the folder, to show a person how it looks.
+        kaggle: ``owner/name`` of the same images on Kaggle; empty where there are none.
+        note: what sets it apart from the dataset's other releases.
+        counts: images and patients, where they are not the dataset's.
+        licence: where it is not the dataset's.
+        pixels: height and width where all images have been made alike; else None.
+    """
+
+    name: str
+    files: tuple[Download, ...]
+    tree: tuple[str, ...]
+    kaggle: str = ""
+    note: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    licence: str = ""
+    pixels: int | None = None
+
+    @property
+    def expected_size(self) -> int:
+        """Bytes of all files, at least about; 0 where nothing is known."""
+        return sum(file.expected_size for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -106,7 +151,7 @@ class Dataset:
         patient_of: from a file name to the patient, or None where the name has none.
         patient_example: how a good file name looks, for error messages.
         same_patient: ids that belong to one patient, as id → the id that stands for both.
-        downloads: the files of the whole set.
+        releases: what can be fetched, the whole set first.
         patient_maps: names of files beside the class folders that give patients, if any.
         fit: how an image that is not square becomes square: see ``helpers.images.read_image``.
         counts: of the whole set: ``images``, ``patients``, and one number a class.
@@ -146,7 +191,7 @@ class Dataset:
     article: str
     profiles: Mapping[str, Profile]
     same_patient: Mapping[str, str] = field(default_factory=dict)
-    downloads: tuple[Download, ...] = ()
+    releases: tuple[Release, ...] = ()
     patient_maps: tuple[str, ...] = ()
     fit: str = "pad"
     defects: tuple[str, ...] = ()
@@ -219,6 +264,68 @@ def names() -> tuple[str, ...]:
 def in_order() -> list[Dataset]:
     """Return all datasets in the order of their tutorials."""
     return sorted(map(get, names()), key=lambda dataset: dataset.number)
+
+
+def releases() -> dict[str, Dataset]:
+    """Return which dataset each release belongs to, by the release's name.
+
+    The datasets' own come first, in the order of the tutorials.
+    """
+    datasets = in_order()
+    first = {dataset.name: dataset for dataset in datasets if dataset.releases}
+    others = {release.name: dataset for dataset in datasets for release in dataset.releases}
+    return first | others
+
+
+def release(name: str) -> Release:
+    """Return what is to be fetched under a name.
+
+    Raises:
+        ValueError: there is none of that name; says which is nearest.
+    """
+    known = releases()
+    if name not in known:
+        raise ValueError(_unknown("dataset", name, known))
+    return next(one for one in known[name].releases if one.name == name)
+
+
+def medmnist(
+    name: str, images: int, checksums: Mapping[int, str], earlier: str = ""
+) -> tuple[Release, ...]:
+    """Return the four sizes of a set of MedMNIST+: one ``.npz`` file each.
+
+    Args:
+        name: such as ``"pneumoniamnist"``; larger ones get their pixels behind it, as the
+            authors call them (``"pneumoniamnist_224"``).
+        images: how many there are.
+        checksums: md5 by height and width in pixels.
+        earlier: address at which the smallest lay before, the same file.
+    """
+    found = []
+    for pixels, md5 in checksums.items():
+        own = name if pixels == 28 else f"{name}_{pixels}"
+        file = Download(
+            file_name=f"{own}.npz",
+            addresses=(
+                f"https://zenodo.org/records/10519652/files/{own}.npz?download=1",
+                *([earlier] if earlier and pixels == 28 else []),
+            ),
+            checksum=f"md5:{md5}",
+            megabytes=round(images * pixels**2 / 1e6),  # at most: the file is compressed
+        )
+        found.append(
+            Release(
+                name=own,
+                files=(file,),
+                tree=(file.file_name,),
+                note="MedMNIST+, small and cropped to a square, in one file; patients are not "
+                "told, the split is the authors'",
+                counts={"images": images},
+                licence="CC BY 4.0 (MedMNIST, doi 10.1038/s41597-022-01721-8)",
+                pixels=pixels,
+            )
+        )
+    return tuple(found)
 
 
 def _unknown(what: str, name: str, known: Any) -> str:

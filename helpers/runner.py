@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import helpers
-from helpers import results
+from helpers import downloads, results
 from helpers.paths import atomic_file
 
 PROFILES = ("sample", "best", "source")
@@ -395,11 +395,14 @@ def _absolute(name: str, value: Value) -> Value:
     """Return a path as seen from the current folder, anything else as it is.
 
     Raises:
-        WrongCall: the path does not exist.
+        WrongCall: the path does not exist, or the dataset was not downloaded.
     """
     if not isinstance(value, str):
         return value
-    path = Path(value).expanduser().absolute()
+    try:  # the data may also be meant by the name of a downloaded dataset
+        path = downloads.find(value) if name == "data_dir" else Path(value).expanduser().absolute()
+    except FileNotFoundError as error:
+        raise WrongCall(str(error)) from error
     folder = name.endswith("_dir")
     looks_like_path = folder or name.endswith(("_path", "_file")) or (
         name in ("weights", "image") and (os.sep in value or "/" in value or "." in value)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from tiny_notebooks import SAVE, record, write_notebook
 
 import helpers
-from helpers import __main__, registry, runner
+from helpers import __main__, downloads, registry, runner
 from helpers.paths import atomic_folder
 
 ROOT = Path(helpers.__file__).resolve().parent.parent
-HEAVY = ("tensorflow", "keras", "pandas", "numpy", "sklearn", "matplotlib", "papermill", "nbformat")
+HEAVY = ("tensorflow", "keras", "pandas", "numpy", "sklearn", "matplotlib", "papermill", "nbformat",
+         "PIL", "pooch", "requests")  # fmt: skip
 
 
 @pytest.fixture
@@ -59,6 +61,8 @@ def _call(*words: str) -> int:
         ("report nowhere", "There is no folder nowhere"),
         ("report .", "There is no results.json"),
         ("data sample malria", "Did you mean 'malaria'?"),
+        ("data download malria", "Did you mean 'malaria'?"),
+        ("data download", "required: NAME"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_two(
@@ -160,14 +164,84 @@ def test_report_is_rebuilt(stand: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "is no valid JSON" in out
 
 
-def test_data_list_names_every_dataset(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, size, task and licence."""
+def test_data_list_names_every_dataset(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Name, task, images, patients, size, licence; and that nothing is here."""
+    monkeypatch.setenv("TUTORIALS_DATA", "home")
     assert _call("data", "list") == 0
     out = capsys.readouterr().out
-    for name in registry.names():
-        assert f"{name}  (" in out
+    assert not list(stand.iterdir())
+    blocks = {block.split("  (")[0]: block for block in re.split(r"\n(?=\S)", out)}
+    for name in (*registry.names(), "oct_v3", "octmnist", "pneumoniamnist"):
+        for fact in (" images, ", "\n    task:    ", "\n    licence: ", "here: "):
+            assert fact in blocks[name], (name, fact)
     assert "27,558 images, 200 patients" in out
-    assert "licence: " in out
+    assert "    size:    353 MB\n    here:    no\n" in out
+    assert "    64 px:   pneumoniamnist_64, at most 24 MB; here: no\n" in out
+    assert "python -m helpers data download NAME" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_data_list_says_what_is_here(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Complete, half of it, or nothing."""
+    states = {
+        "malaria": downloads.Status(stand / "malaria", True, 0),
+        "pneumonia": downloads.Status(stand / "pneumonia", False, 120_000_000),
+    }
+    nothing = downloads.Status(stand, False, 0)
+    monkeypatch.setattr(downloads, "status", lambda name: states.get(name, nothing))
+    assert _call("data", "list") == 0
+    out = capsys.readouterr().out
+    assert out.count("here:    no\n") == len(registry.names()) - 2 + 1  # and oct_v3
+    assert "here:    no, 120 MB of it fetched\n" in out
+    assert f"yes, complete in {stand / 'malaria'}" in " ".join(out.split())
+
+
+def test_data_download_says_where_it_lies(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And how to run the notebook on it."""
+
+    def fetch(name: str, *, keep_archive: bool) -> Path:
+        return stand / f"{name}-{keep_archive}"
+
+    monkeypatch.setattr(downloads, "download", fetch)
+    assert _call("data", "download", "oct_v3") == 0
+    out = capsys.readouterr().out
+    assert f"oct_v3 lies in {stand}/oct_v3-False\n" in out
+    assert "helpers run oct --profile best --data-dir oct_v3" in out
+    assert _call("data", "download", "oct", "--keep-archive") == 0
+    assert "oct-True" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (downloads.DownloadError("gone\n  1. Open"), 1, "helpers: gone\n  1. Open\n"),
+        (KeyboardInterrupt(), 130, "the same call goes on from there.\n"),
+    ],
+)
+def test_a_download_that_does_not_end_well(
+    stand: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    """Code 1 with the recipe, 130 after Ctrl-C; on stderr."""
+
+    def fetch(name: str, *, keep_archive: bool) -> Path:
+        raise error
+
+    monkeypatch.setattr(downloads, "download", fetch)
+    assert _call("data", "download", "malaria") == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith(message)
 
 
 def test_data_sample_draws_into_a_folder(

@@ -23,8 +23,9 @@ CONDA = CHECKOUT / "environment.yml"
 LOCK = CHECKOUT / "requirements.lock"
 # Where a module is not called as its package is.
 PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-# Engines that a reader may install instead; `backend` imports what is there.
-OPTIONAL = {"jax", "torch"}
+# What a reader may install besides: `backend` imports the engine that is there, and `downloads`
+# asks Kaggle's own program for what only Kaggle has.
+OPTIONAL = {"jax", "torch", "kagglehub"}
 
 
 def declared() -> list[Requirement]:
@@ -156,6 +157,12 @@ def test_both_licences_are_there() -> None:
     assert "https://creativecommons.org/licenses/by/4.0/" in text
     citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["license"] == ["MIT", "CC-BY-4.0"]
+
+
+def test_kaggles_program_is_optional() -> None:
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"]["kaggle"] == ["kagglehub>=1"]
+    assert "kagglehub" not in {canonicalize_name(one.name) for one in [*declared(), *locked()]}
 
 
 @pytest.mark.parametrize("folder", ["helpers", "tools", "tests", "benchmarks"])

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from helpers.progress import progress, unattended
+from helpers.progress import progress, progress_in_bytes, unattended
 
 
 def _watch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +68,17 @@ def test_nothing_is_read_ahead() -> None:
     items = progress(endless(), "counting")
     assert [next(items), next(items)] == [0, 1]
     assert taken == [0, 1]
+
+
+def test_bytes_are_counted_from_where_an_earlier_call_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bar begins at what has come before and ends at the whole file."""
+    chunks = [bytes(2_000_000), bytes(1_000_000)]
+    assert list(progress_in_bytes(iter(chunks), "cells.zip", 8_000_000, 5_000_000)) == chunks
+    assert capsys.readouterr() == ("", "")  # nobody watches
+    _watch(monkeypatch)
+    assert list(progress_in_bytes(iter(chunks), "cells.zip", 8_000_000, 5_000_000)) == chunks
+    bar = capsys.readouterr().err
+    assert "cells.zip" in bar
+    assert "5.00M/8.00M" in bar

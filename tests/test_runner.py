@@ -15,7 +15,7 @@ import pytest
 from tiny_notebooks import SAVE, record, write_notebook
 
 import helpers
-from helpers import report, results, runner
+from helpers import downloads, report, results, runner
 
 ROOT = Path(runner.__file__).resolve().parent.parent
 
@@ -30,6 +30,7 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "stand").mkdir()
     monkeypatch.chdir(tmp_path / "stand")
     monkeypatch.setenv(runner.NOTEBOOKS_VARIABLE, str(folder))
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))  # nothing is downloaded there
     return folder
 
 
@@ -167,6 +168,7 @@ def test_a_wrong_type_is_named(annotation: str, text: str, kinds: str) -> None:
         ({"profile": "bets"}, "no profile 'bets'; did you mean 'best'"),
         ({"fold": "7"}, "fold takes 0 to 4, all or none"),
         ({"data_dir": "nowhere"}, "data_dir: there is no .*nowhere"),
+        ({"data_dir": "malaria"}, "has not been downloaded. Call  python -m helpers data download"),
         ({"weights": "mine/none.h5"}, "weights: there is no .*none.h5"),
         ({"output_dir": "x"}, "say --output"),
     ],
@@ -199,6 +201,20 @@ def test_paths_mean_the_folder_where_the_person_stands(notebooks: Path) -> None:
     assert job.folder == Path.cwd() / "out" / "malaria"
     (job,) = runner.plan(["malaria"], {"weights": "imagenet", "data_dir": "none"})
     assert job.given == {"weights": "imagenet", "data_dir": None}
+
+
+def test_a_downloaded_dataset_is_meant_by_its_name(
+    notebooks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no folder of that name is; the kernel gets the path."""
+    folder = Path.cwd() / "home" / "downloads" / "malaria"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(downloads, "status", lambda name: downloads.Status(folder, True, 0))
+    (job,) = runner.plan(["malaria"], {"data_dir": "malaria"})
+    assert job.given == {"data_dir": str(folder)}
+    (Path.cwd() / "malaria").mkdir()
+    (job,) = runner.plan(["malaria"], {"data_dir": "malaria"})
+    assert job.given == {"data_dir": str(Path.cwd() / "malaria")}
 
 
 def test_the_profile_names_folder_and_limits(notebooks: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from helpers import registry
+from helpers.fetch import in_words
 from helpers.paths import atomic_file
 from tools import real_data
 
@@ -50,9 +51,14 @@ def data_page() -> str:
         "# The data",
         "<!-- Written by `make docs` from helpers/datasets: change it there. -->",
         "No image of a patient is part of this repository. Without a folder of your own, every "
-        "notebook draws a synthetic twin of its dataset; drawings and caches go into this "
-        "folder (after `pip install .` into your own cache folder; `TUTORIALS_DATA=<folder>` names "
-        "another), and none of them is ever committed.",
+        "notebook draws a synthetic twin of its dataset; drawings, caches and downloads go into "
+        "this folder (after `pip install .` into your own cache folder; `TUTORIALS_DATA=<folder>` "
+        "names another), and none of them is ever committed.",
+        "`.venv/bin/python -m helpers data list` says what is here; `… data download malaria` "
+        "fetches the real images, checks and unpacks them into `downloads/malaria`; after that "
+        '`--data-dir malaria` (or `data_dir = "malaria"` in a notebook) means that folder. An '
+        "interrupted download goes on where it stopped. What a browser has saved in "
+        "`downloads/archives` under the file's name is checked and used instead.",
     ]
     for dataset in registry.in_order():
         counts = ", ".join(
@@ -68,12 +74,11 @@ def data_page() -> str:
             f"- **To cite:** {dataset.citation}.\n"
             f"- **The article that our notebook answers:** {dataset.article.strip()}",
         ]
-        example = (
-            f"`.venv/bin/python -m helpers run {dataset.name} --profile best --data-dir <folder>`"
-        )
+        example = f"`… run {dataset.name} --profile best --data-dir <name>`"
         parts += [
-            f"Where to get it. Fetch by hand, unpack into one folder, and run {example}:",
-            "\n".join(_download(file) for file in dataset.downloads),
+            "Where to get it: `.venv/bin/python -m helpers data download <name>`, then "
+            f"{example}, with one of these names (or the folder into which you unpack yourself):",
+            "\n".join(_release(release) for release in dataset.releases),
         ]
         if dataset.defects:
             parts += ["What is wrong in the files:", "\n".join(f"- {d}" for d in dataset.defects)]
@@ -87,16 +92,31 @@ def data_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _download(file: registry.Download) -> str:
-    """Return one line on a file to fetch; what is not known is left out."""
+def _release(release: registry.Release) -> str:
+    """Return a release with its files, a line each; what is not known is left out."""
+    size = f" ({release.pixels} pixels)" if release.pixels else ""
+    note = release.note if release.pixels in (None, 28) else "the same, larger"
+    lines = [f"- **`{release.name}`**{size}" + (f": {note}" if note else "")]
+    most = "at most" if release.pixels else "about"
+    lines += [f"  - {_download(file, most)}" for file in release.files if file.addresses]
+    if release.kaggle:
+        page = f"https://www.kaggle.com/datasets/{release.kaggle}"
+        alone = not any(file.addresses for file in release.files)
+        purpose = "call `pip install kagglehub` first" if alone else "asked last, where installed"
+        lines.append(f"  - <{page}>, by the package kagglehub ({purpose})")
+    return "\n".join(lines)
+
+
+def _download(file: registry.Download, roughly: str) -> str:
+    """Return one line on a file to fetch."""
+    size = f"{roughly} {in_words(file.expected_size)}" if file.megabytes else ""
     facts = [
-        f"<{file.address}>",
-        f"save it as `{file.file_name}`" if file.file_name else "",
-        f"{file.megabytes:,} MB" if file.megabytes else "",
-        f"sha256 `{file.sha256}`" if file.sha256 else "",
+        f"`{file.file_name}`",
+        f"{file.size:,} bytes" if file.size else size,
+        "{} `{}`".format(*file.checksum.split(":")) if file.checksum else "",
+        " or ".join(f"<{address}>" for address in file.addresses),
     ]
-    line = "- " + ", ".join(fact for fact in facts if fact)
-    return f"{line}: {file.note}" if file.note else line
+    return ", ".join(fact for fact in facts if fact)
 
 
 def _classes(dataset: registry.Dataset) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from helpers.registry import Dataset, Download, Profile, Published
+from helpers.registry import Dataset, Download, Profile, Published, Release
 
 _NAME = re.compile(
     r"(?P<patient>TCGA_[A-Z0-9]{2}_[A-Z0-9]{4}_\d{8})_(?P<slice>\d+)(_mask)?\.\w+",
@@ -61,11 +61,16 @@ DATASET = Dataset(
     patient_example="TCGA_CS_4941_19960909_12.tif",
     reader="volumes",
     describe=describe,
-    downloads=(
-        Download(
-            "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
-            None,
-            note="Kaggle asks for an account; the folder is the one that holds kaggle_3m",
+    releases=(
+        Release(
+            "brain_mri",
+            files=(Download("lgg-mri-segmentation.zip", ()),),  # Kaggle's program fetches it
+            kaggle="mateuszbuda/lgg-mri-segmentation",
+            tree=(
+                "kaggle_3m/data.csv",
+                "kaggle_3m/TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_12.tif",
+                "kaggle_3m/TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_12_mask.tif",
+            ),
         ),
     ),
     fit="pad",  # slices are square already

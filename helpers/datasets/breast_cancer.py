@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from helpers.registry import Dataset, Download, Profile, Published
+from helpers.registry import Dataset, Download, Profile, Published, Release
 
 SUBTYPES = {
     "A": "adenosis",
@@ -95,7 +95,30 @@ DATASET = Dataset(
     # of the article's plain folders; what it calls validation is what it tests on, and Kaggle's
     # copy of one magnification calls it test
     part_names={"train": "train", "validation": "test", "test": "test"},
-    downloads=(Download("https://web.inf.ufpr.br/vri/databases/BreaKHis_v1.tar.gz", None, 4_000),),
+    releases=(
+        Release(
+            "breast_cancer",
+            files=(
+                Download(
+                    "BreaKHis_v1.tar.gz",
+                    (
+                        "https://web.inf.ufpr.br/vri/databases/BreaKHis_v1.tar.gz",
+                        "http://www.inf.ufpr.br/vri/databases/BreaKHis_v1.tar.gz",
+                    ),
+                    megabytes=4_000,
+                ),
+            ),
+            kaggle="ambarish/breakhis",
+            tree=tuple(
+                f"BreaKHis_v1/histology_slides/breast/{path}"
+                for path in (
+                    "benign/SOB/adenosis/SOB_B_A_14-22549AB/200X/SOB_B_A-14-22549AB-200-001.png",
+                    "malignant/SOB/ductal_carcinoma/SOB_M_DC_14-2523/200X/"
+                    "SOB_M_DC-14-2523-200-001.png",
+                )
+            ),
+        ),
+    ),
     # Nuclei keep their shape; bars beside them would be a shape that tissue does not have.
     fit="crop",
     counts={"images": 7_909, "slides": 82, "benign": 2_480, "malignant": 5_429},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from helpers.registry import Dataset, Download, Profile, Published
+from helpers.registry import Dataset, Download, Profile, Published, Release
+
+_FOLDER = "https://data.lhncbc.nlm.nih.gov/public/Malaria"
 
 _NAME = re.compile(r"(?P<slide>.+?)_IMG_.+_cell_\d+\.\w+", re.IGNORECASE)
 
@@ -54,19 +56,34 @@ DATASET = Dataset(
         "patientid_cellmapping_parasitized.csv",
         "patientid_cellmapping_uninfected.csv",
     ),
-    downloads=(
-        Download(
-            "https://data.lhncbc.nlm.nih.gov/public/Malaria/cell_images.zip",
-            "0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668",
-            353,
-        ),
-        Download(
-            "https://data.lhncbc.nlm.nih.gov/public/Malaria/patientid_cellmapping_parasitized.csv",
-            "d0367e513397404e980baee2a641bce9ce329a22e62ea9007962dfca2f8418d3",
-        ),
-        Download(
-            "https://data.lhncbc.nlm.nih.gov/public/Malaria/patientid_cellmapping_uninfected.csv",
-            "a8577b21e7154724f4bbd18326218e2c63a99b22ab372b79a7530d36df6dab78",
+    releases=(
+        Release(
+            "malaria",
+            files=(
+                Download(
+                    "cell_images.zip",
+                    (f"{_FOLDER}/cell_images.zip",),
+                    "sha256:0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668",
+                    size=353_452_851,
+                ),
+                Download(
+                    "patientid_cellmapping_parasitized.csv",
+                    (f"{_FOLDER}/patientid_cellmapping_parasitized.csv",),
+                    "sha256:d0367e513397404e980baee2a641bce9ce329a22e62ea9007962dfca2f8418d3",
+                ),
+                Download(
+                    "patientid_cellmapping_uninfected.csv",
+                    (f"{_FOLDER}/patientid_cellmapping_uninfected.csv",),
+                    "sha256:a8577b21e7154724f4bbd18326218e2c63a99b22ab372b79a7530d36df6dab78",
+                ),
+            ),
+            kaggle="iarunava/cell-images-for-detecting-malaria",
+            tree=(
+                "cell_images/Parasitized/C33P1thinF_IMG_20150619_114756a_cell_179.png",
+                "cell_images/Uninfected/C1_thinF_IMG_20150604_104722_cell_60.png",
+                "patientid_cellmapping_parasitized.csv",
+                "patientid_cellmapping_uninfected.csv",
+            ),
         ),
     ),
     fit="pad",  # a cell keeps its shape; outside of it is black already

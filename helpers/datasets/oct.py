@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from helpers.registry import Dataset, Download, Profile, Published
+from helpers.registry import Dataset, Download, Profile, Published, Release, medmnist
 
 if TYPE_CHECKING:  # the command line lists datasets, and need not wait for pandas
     import pandas as pd
@@ -78,21 +78,51 @@ DATASET = Dataset(
     patient_of=patient_of,
     patient_example="CNV-1016042-66.jpeg",
     about=about,
-    downloads=(
-        Download(
-            f"{_FILES}/5699a1d8-d1b6-45db-bb92-b61051445347/file_downloaded",
-            None,
-            5_793,
-            file_name="OCT2017.tar.gz",
+    releases=(
+        Release(
+            "oct",
+            files=(
+                Download(
+                    "OCT2017.tar.gz",
+                    (f"{_FILES}/5699a1d8-d1b6-45db-bb92-b61051445347/file_downloaded",),
+                    size=5_793_183_169,
+                ),
+            ),
+            kaggle="paultimothymooney/kermany2018",
             note="release v2, which the article and Kaggle's kermany2018 have",
+            tree=tuple(
+                f"OCT2017/{part}/{kind}/{kind}-1016042-{number}.jpeg"
+                for number, part in enumerate(("train", "val", "test"), 1)
+                for kind in ("CNV", "DME", "DRUSEN", "NORMAL")
+            ),
         ),
-        Download(
-            f"{_FILES}/810b2ce2-11c3-4424-996e-3bef36600907/file_downloaded",
-            None,
-            8_400,
-            file_name="ZhangLabData.zip",
-            note="or instead of it release v3 (in CellData/OCT), whose test patients are apart; "
-            "into a folder of its own",
+        Release(
+            "oct_v3",
+            files=(
+                Download(
+                    "ZhangLabData.zip",
+                    (f"{_FILES}/810b2ce2-11c3-4424-996e-3bef36600907/file_downloaded",),
+                    megabytes=8_400,
+                ),
+            ),
+            note="release v3, whose test patients are apart; the archive holds chest X-rays too",
+            tree=tuple(
+                f"CellData/OCT/{part}/{kind}/{kind}-1016042-{number}.jpeg"
+                for number, part in enumerate(("train", "test"), 1)
+                for kind in ("CNV", "DME", "DRUSEN", "NORMAL")
+            ),
+            counts={"images": 109_309},
+        ),
+        *medmnist(
+            "octmnist",
+            109_309,
+            {
+                28: "c68d92d5b585d8d81f7112f81e2d0842",
+                64: "e229e9440236b774d9f0dfef9d07bdaf",
+                128: "0a97e76651ace45c5d943ee3f65b63ae",
+                224: "abc493b6d529d5de7569faaef2773ba3",
+            },
+            "https://zenodo.org/record/6496656/files/octmnist.npz?download=1",
         ),
     ),
     # All of a scan is kept. Bars beside it would show its format, which tells the class.

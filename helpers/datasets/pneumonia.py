@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from helpers.registry import Dataset, Download, Profile, Published
+from helpers.registry import Dataset, Download, Profile, Published, Release, medmnist
 
 # One virus name of the real set has a second number: person447_virus_921_1.jpeg. A healthy
 # child with several pictures has them numbered once more: IM-0429-0001-0002.jpeg.
@@ -78,13 +78,38 @@ DATASET = Dataset(
     # Squashed, as the article does it: black bars beside a picture would show its format, and
     # the format of a file gives its class away.
     fit="squash",
-    downloads=(
-        Download(
-            "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/"
-            "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded",
-            "13efc055629733dbab07877f8b3c9f81097840dbcdaa326a8542322c2281ce36",
-            1_236,
-            file_name="ChestXRay2017.zip",
+    releases=(
+        Release(
+            "pneumonia",
+            files=(
+                Download(
+                    "ChestXRay2017.zip",
+                    (
+                        "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/"
+                        "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded",
+                    ),
+                    "sha256:13efc055629733dbab07877f8b3c9f81097840dbcdaa326a8542322c2281ce36",
+                    size=1_235_512_464,
+                ),
+            ),
+            kaggle="paultimothymooney/chest-xray-pneumonia",
+            tree=(
+                "chest_xray/train/NORMAL/IM-0115-0001.jpeg",
+                "chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg",
+                "chest_xray/test/NORMAL/IM-0001-0001.jpeg",
+                "chest_xray/test/PNEUMONIA/person1_virus_6.jpeg",
+            ),
+        ),
+        *medmnist(
+            "pneumoniamnist",
+            5_856,
+            {
+                28: "28209eda62fecd6e6a2d98b1501bb15f",
+                64: "8f4eceb4ccffa70c672198ea285246c6",
+                128: "05b46931834c231683c68f40c47b2971",
+                224: "d6a3c71de1b945ea11211b03746c1fe1",
+            },
+            "https://zenodo.org/record/6496656/files/pneumoniamnist.npz?download=1",
         ),
     ),
     # train 1,341 + 3,875, val 8 + 8, test 234 + 390
