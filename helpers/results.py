@@ -318,9 +318,10 @@ def model_card(
         backend=backend,
         device=device,
     )
-    known = _dataset(tutorial)
+    known = _dataset(tutorial, index)
     licence = licence or getattr(known, "licence", None) or "not stated: ask whoever gave it to you"
     citation = citation or getattr(known, "citation", None)
+    warnings = index.attrs.get("warnings", ())  # such as that no patient is known
     sections = [
         f"# Model card: {record['title']}",
         description.strip(),
@@ -331,7 +332,8 @@ def model_card(
         "## Data\n\n" + _card_data(record["data"], licence, citation),
         "## Split\n\n" + _card_split(record),
         "## Figures\n\n" + _card_figures(record),
-        "## Limitations\n\n" + _bullets([*limitations, *_card_limitations(record, known)]),
+        "## Limitations\n\n"
+        + _bullets([*limitations, *warnings, *_card_limitations(record, known)]),
         "## How it was made\n\n" + _card_making(record),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -438,10 +440,15 @@ def _engine() -> tuple[str | None, str | None]:
     return backend.name(), backend.device()
 
 
-def _dataset(tutorial: str) -> object | None:
-    """Return what the registry knows of a tutorial's dataset, ``None`` if it knows nothing."""
-    from helpers import registry
+def _dataset(tutorial: str, index: pd.DataFrame | None = None) -> object | None:
+    """Return what is known of a tutorial's dataset, or of the images given in its place.
 
+    ``None`` where the registry knows nothing.
+    """
+    from helpers import own_images, registry
+
+    if index is not None and index.attrs.get("source") in own_images.SOURCES:
+        return own_images.dataset_of(index)
     try:
         return registry.get(tutorial)
     except ValueError:
