@@ -17,7 +17,9 @@ _EPILOGUE = """\
 exit codes:
   0    all is well
   1    a notebook failed (its log and executed copy tell why; the others have run),
-       or a results.json cannot be read
+       or a results.json cannot be read; data verify: something needs a person (files
+       that cannot be read, fewer than the registry says, or a patient or picture on
+       both sides of the official test part). What the notebooks live with leaves 0
   2    the call was wrong; one line says what, nothing was started
   130  interrupted (Ctrl-C); everything that was running has been stopped
 
@@ -26,6 +28,7 @@ examples (in the checkout, python is .venv/bin/python):
   python -m helpers run malaria --profile best --data-dir cell_images
   python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
   python -m helpers report runs/sample           table and HTML again, from what is there
+  python -m helpers data verify oct --data-dir OCT2017    is it all there, and what is wrong in it?
 """
 
 
@@ -123,6 +126,47 @@ def _sample(options: argparse.Namespace) -> int:
         raise runner.WrongCall(f"{error} (--output FOLDER)") from error
     print(f"Synthetic {options.name} images, drawn with seed {options.seed}: {folder}")
     return FINE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Check a dataset's folder, print what was found and write it down."""
+    from helpers import registry
+
+    try:
+        registry.get(options.name)
+    except ValueError as error:
+        raise runner.WrongCall(str(error)) from error
+    folder = options.data_dir or _downloaded(options.name)
+    output = Path(options.output or f"{options.name}-verify").expanduser().absolute()
+
+    from helpers import verify
+
+    try:
+        verify.require_free(output)  # before an hour's work, not after it
+        found = verify.check(options.name, folder)
+    except FileExistsError as error:
+        raise runner.WrongCall(f"{error} (--output FOLDER)") from error
+    except FileNotFoundError as error:
+        raise runner.WrongCall(str(error)) from error
+    except ValueError as error:  # not this dataset, or so little of it that nothing was checked
+        print(f"helpers: {error}", file=sys.stderr)
+        return FAILED
+    print(verify.summary(found))
+    try:
+        verify.write(found, output)
+    except OSError as error:
+        why = f"{output} cannot be written ({error.strerror or error})"
+        raise runner.WrongCall(f"{why}. Name another folder with --output.") from error
+    print(f"Written: {output / verify.SUMMARY} and {verify.TABLE}")
+    return FAILED if found.faults else FINE
+
+
+def _downloaded(name: str) -> str:
+    """Return the folder into which a dataset was downloaded.
+
+    TO JOIN with ``data download``: its look-up goes here.
+    """
+    raise runner.WrongCall(f"data verify {name}: say which folder, with --data-dir FOLDER.")
 
 
 def _given(options: argparse.Namespace) -> dict[str, str]:
@@ -267,6 +311,23 @@ def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--output", metavar="D", help="an empty or new folder (default: NAME-sample-seedN here)"
     )
     sample.add_argument("--seed", metavar="N", type=_whole, default=0, help="default: 0")
+    _add_verify(actions)
+
+
+def _add_verify(actions: argparse._SubParsersAction[_Parser]) -> None:
+    verify = _command(
+        actions, "verify", "check a dataset's files: all there, readable, no leaks?", _verify
+    )
+    verify.add_argument("name", metavar="NAME", help="the dataset, for instance malaria")
+    verify.add_argument(
+        "--data-dir", metavar="FOLDER", help="folder with the images, as for run (needed)"
+    )
+    verify.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="gets summary.md and images.csv, instead of those of an earlier check "
+        "(default: NAME-verify here)",
+    )
 
 
 def _command(
