@@ -115,6 +115,7 @@ def test_a_folder_without_defects_has_no_finding(tmp_path: Path, name: str) -> N
     text = verify.summary(found)
     assert "**0 faults and 0 notices.**" in text
     assert "## Faults" not in text
+    assert "Every number that the registry knows is the one found here." in text
     assert found.dataset.defects[0] in text
 
 
@@ -220,6 +221,7 @@ def test_a_folder_named_like_a_twin_is_called_one(tmp_path: Path) -> None:
         found = verify.check("malaria", draw_noise(tmp_path / name))
         assert kinds(found) == {"synthetic"}
         assert name in the(found, "synthetic").text
+        assert "Every number" not in verify.summary(found)
 
 
 # -- copies ----------------------------------------------------------------------------------
@@ -297,6 +299,17 @@ def test_a_picture_saved_again_is_a_near_copy_of_another_patients_only(
         assert marked(found, "near copy") == [f"{CELLS}/{source.name}", f"{CELLS}/{target.name}"]
         assert " ≈ " in the(found, "near copy").examples[0]
     assert not any(kind.startswith("copy") for kind in kinds(found))
+
+
+def test_near_copies_in_the_official_test_part_are_counted(xrays: Path) -> None:
+    source, target = "train/PNEUMONIA/person1_virus_1.jpeg", "test/PNEUMONIA/person99_virus_7.jpeg"
+    picture = np.asarray(Image.open(xrays / source)).astype(int)
+    Image.fromarray(np.minimum(picture + 2, 255).astype(np.uint8)).save(xrays / target, quality=95)
+    found = verify.check("pneumonia", xrays)
+    finding = the(found, "near copy")
+    assert not finding.is_fault  # likely, but for a person to see
+    assert "1 of them in the official test part and outside of it (2 files" in finding.text
+    assert marked(found, "near copy") == [target, source]
 
 
 # -- patients on both sides ------------------------------------------------------------------
@@ -592,6 +605,23 @@ def test_an_interruption_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_help_says_what_the_exit_code_means(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("data", "verify", "--help") == 0
+    text = capsys.readouterr().out
+    assert "data verify: something needs a person" in text
+    assert "--output FOLDER" in text
+
+
+def test_a_wrong_name_is_answered_without_reading_tables() -> None:
+    code = (
+        "import sys\n"
+        "from helpers import __main__\n"
+        "assert __main__.main(['data', 'verify', 'malria', '--data-dir', '.']) == 2\n"
+        "print([name for name in ('numpy', 'pandas', 'sklearn') if name in sys.modules])\n"
+    )
+    assert last_line(code) == "[]"
+
+
 def test_neither_keras_nor_an_engine_is_imported(cells: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
@@ -600,7 +630,12 @@ def test_neither_keras_nor_an_engine_is_imported(cells: Path, tmp_path: Path) ->
         f"'--output', {str(tmp_path / 'out')!r}])\n"
         "print([name for name in ('keras', 'tensorflow', 'jax', 'torch') if name in sys.modules])\n"
     )
+    assert last_line(code) == "[]"
+
+
+def last_line(code: str) -> str:
+    """Return the last line that some code prints in a Python of its own."""
     checkout = Path(__main__.__file__).resolve().parent.parent
     answer = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True,
                             text=True, check=True)  # fmt: skip
-    assert answer.stdout.splitlines()[-1] == "[]"
+    return answer.stdout.splitlines()[-1]
