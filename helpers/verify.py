@@ -48,6 +48,7 @@ _BLOCK = 256  # images that are worked on between two steps of the progress bar
 _THUMBNAIL = 16  # pixels, height and width
 _QUERIES = 2_048  # thumbnails compared with all others at a time
 _EXAMPLES = 4  # shown for a finding; the table has all
+_COLOUR = "stored in colour"
 _UNREAD = {"width": 0, "height": 0, "mode": "", "file_hash": "", "pixel_hash": "", "flat": False}
 
 
@@ -86,6 +87,12 @@ class Shortcut:
     class_name: str = ""
     is_larger: bool = False
     area: metrics.Estimate | None = None
+
+    @property
+    def direction(self) -> str:
+        """Whether the class has more or less of the property, in words."""
+        words = ("more often", "less often") if self.feature == _COLOUR else ("larger", "smaller")
+        return words[0] if self.is_larger else words[1]
 
     @property
     def tells(self) -> bool:
@@ -380,24 +387,25 @@ def _about_unused(table: pd.DataFrame) -> Iterator[Finding]:
     stray = lost & ~damaged & ~is_image
     other = lost & ~damaged & is_image
     if damaged.any():
+        is_mask = table.loc[damaged, "reason"].str.contains("mask")
+        with_mask = f", {_number(is_mask, 'mask')} among them" if is_mask.any() else ""
         yield _finding(
             "unreadable", True, table, damaged,
-            f"{_number(damaged, 'image')} cannot be read, or not with the mask that belongs to "
-            f"it. The notebooks leave them out; fetch them again.",
+            f"{_number(damaged, 'file')} damaged or useless{with_mask}. The notebooks leave such "
+            f"images out; fetch them again.",
             with_reason=True,
         )  # fmt: skip
     if other.any():
         yield _finding(
             "left out", False, table, other,
-            f"{_number(other, 'image file')} left out because of what lies around them or how "
-            f"they are called.",
+            f"{_number(other, 'image file')} left out for the name, or for what lies beside.",
             with_reason=True,
         )  # fmt: skip
     if stray.any():
         yield _finding(
             "stray file", False, table, stray,
-            f"{_number(stray, 'file')} among the images, but no image (what a system or an "
-            f"archive leaves behind).",
+            f"{_number(stray, 'file')} among the images but no image: what a system or an archive "
+            f"leaves behind.",
         )  # fmt: skip
 
 
@@ -600,7 +608,7 @@ def _features(usable: pd.DataFrame) -> dict[str, pd.Series]:
         "aspect ratio": usable["width"] / usable["height"],
         "number of pixels": usable["width"] * usable["height"],
         "file size": usable["bytes"],
-        "stored in colour": (~usable["mode"].isin(["1", "L", "LA", "I", "I;16", "F"])).astype(int),
+        _COLOUR: (~usable["mode"].isin(["1", "L", "LA", "I", "I;16", "F"])).astype(int),
     }
 
 
@@ -612,18 +620,41 @@ def _about_sizes(usable: pd.DataFrame) -> Iterator[Finding]:
             "flat", False, usable, flat,
             f"{_number(flat, 'image')} of which every pixel has the same value: they show nothing.",
         )  # fmt: skip
-    for feature in ("width", "height", "aspect ratio", "file size"):
+    units = {"width": " pixels", "height": " pixels", "aspect ratio": "", "file size": " bytes"}
+    for feature, unit in units.items():
         values = _features(usable)[feature]
         low, high = _fences(values)
         odd = ((values < low) | (values > high)) & ~flat
         if odd.any():
             extremes = sorted({values[odd].min(), values[odd].max()})
+            middle = values.quantile([0.25, 0.75])
             yield _finding(
                 f"odd {feature}", False, usable, odd,
                 f"{_number(odd, 'image')} far from the others in {feature}: "
-                f"{' to '.join(f'{value:,.4g}' for value in extremes)}, where half of all lie "
-                f"from {values.quantile(0.25):,.4g} to {values.quantile(0.75):,.4g}.",
+                f"{_from_to(extremes, unit)}, where half of all lie from "
+                f"{_from_to(list(middle), unit)}.",
             )  # fmt: skip
+    yield from _about_modes(usable)
+
+
+def _from_to(values: Sequence[float], unit: str) -> str:
+    """Return such as ``40 to 394 pixels``."""
+    digits = 0 if unit else 2
+    return " to ".join(f"{value:,.{digits}f}" for value in values) + unit
+
+
+def _about_modes(usable: pd.DataFrame) -> Iterator[Finding]:
+    """Say which images are stored in another way than most, and in which classes they are."""
+    modes = usable["mode"].value_counts()
+    for mode, count in modes.iloc[1:].items():
+        rare = usable["mode"] == mode
+        classes = usable.loc[rare, "class_name"].value_counts()
+        of = ", ".join(f"{number:,} {name}" for name, number in classes.items())
+        yield _finding(
+            "stored otherwise", False, usable, rare,
+            f"{count:,} of {len(usable):,} images are stored as {mode}, not as {modes.index[0]} "
+            f"like most (Pillow's names; L is grey): {of if len(classes) > 1 else 'all ' + of}.",
+        )  # fmt: skip
 
 
 def _fences(values: pd.Series) -> tuple[float, float]:
@@ -669,7 +700,7 @@ def _about_shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[Finding]:
             "size tells the class",
             False,
             f"The {best.feature} alone tells {best.class_name} from the rest with an AUC of "
-            f"{best.area}: {'larger' if best.is_larger else 'smaller'} there.{also} See that no "
+            f"{best.area}: {best.direction} there.{also} See that no "
             f"network gets it: one size for all, no bars that show the format.",
         )
 
@@ -824,8 +855,7 @@ def _table_of_shortcuts(shortcuts: Sequence[Shortcut]) -> str:
         if one.area is None:
             rows.append([one.feature, "", "", "the same in all images"])
         else:
-            direction = "larger" if one.is_larger else "smaller"
-            rows.append([one.feature, one.class_name, direction, str(one.area)])
+            rows.append([one.feature, one.class_name, one.direction, str(one.area)])
     header = ["property", "class told best", "where it is", "AUC (95 % over patients)"]
     return _table(header, rows) if rows else ""
 

@@ -366,7 +366,8 @@ def test_a_size_far_from_the_others_is_odd(cells: Path) -> None:
     assert "odd height" in kinds(found)
     assert "odd width" not in kinds(found)  # less than twice as wide
     assert marked(found, "odd height") == [f"{HEALTHY}/{odd.name}"]
-    assert "in height: 100, where half of all lie from 32 to 32" in the(found, "odd height").text
+    text = the(found, "odd height").text
+    assert "in height: 100 pixels, where half of all lie from 32 to 32 pixels." in text
 
 
 def test_a_size_that_tells_one_of_four_classes(tmp_path: Path) -> None:
@@ -419,6 +420,24 @@ def test_colour_that_only_one_class_has_is_a_shortcut(tmp_path: Path) -> None:
     colour = next(one for one in found.shortcuts if one.feature == "stored in colour")
     assert colour.tells
     assert colour.is_larger
+    assert "28 of 56 images are stored as" in the(found, "stored otherwise").text
+
+
+def test_a_few_colour_pictures_of_one_class_are_told_though_their_area_is_small(
+    tmp_path: Path,
+) -> None:
+    data = draw_xrays(tmp_path / "data")
+    coloured = sorted((data / "train" / "PNEUMONIA").iterdir())[:2]
+    for path in data.rglob("*.jpeg"):
+        if path not in coloured:
+            Image.open(path).convert("L").save(path)
+    found = verify.check("pneumonia", data)
+    finding = the(found, "stored otherwise")
+    assert not finding.is_fault
+    assert "2 of 56 images are stored as RGB, not as L like most" in finding.text
+    assert finding.text.endswith("all 2 PNEUMONIA.")
+    assert len(marked(found, "stored otherwise")) == 2
+    assert not any(one.tells for one in found.shortcuts if one.feature == "stored in colour")
 
 
 # -- the table beside the brain scans ----------------------------------------------------------
