@@ -227,7 +227,7 @@ def summary(verification: Verification) -> str:
         *_section("Notices", _told(verification.findings, False)),
         "## Images",
         _table_of_counts(verification.usable, dataset),
-        *_said_of_counts(verification),
+        _list(_said_of_counts(verification) + _said_of_patients(verification.usable)),
         *_section("What the files' sizes tell", _table_of_shortcuts(verification.shortcuts)),
         *_section("Commonest sizes", _table_of_sizes(verification.usable, dataset)),
         *_section("How the folder was read", _list(verification.notes)),
@@ -846,6 +846,23 @@ def _said_of_counts(verification: Verification) -> list[str]:
     if {"too few", "too many", "synthetic"} & {one.kind for one in verification.findings}:
         return []
     return ["Every number that the registry knows is the one found here."]
+
+
+def _said_of_patients(usable: pd.DataFrame) -> list[str]:
+    """Return how many patients have several classes, or several of what their names tell."""
+    columns = {"class_name": "class"}
+    columns |= {name: name for name in ("subtype", "slide") if name in usable}
+    said = []
+    for column, what in columns.items():
+        several = usable.groupby("patient")[column].agg(lambda values: sorted(set(values)))
+        several = several[several.map(len) > 1]
+        examples = [f"{patient}: {', '.join(values)}" for patient, values in several.items()]
+        shown = f" ({'; '.join(examples[:_EXAMPLES])})" if examples else ""
+        said.append(
+            f"{len(several):,} of {usable['patient'].nunique():,} patients have images of more "
+            f"than one {what}{shown}."
+        )
+    return said
 
 
 def _table_of_shortcuts(shortcuts: Sequence[Shortcut]) -> str:

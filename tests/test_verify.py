@@ -150,6 +150,19 @@ def test_nothing_is_decoded_twice_and_no_cache_is_written(
     assert not (tmp_path / "home").exists()
 
 
+def test_patients_of_two_classes_slides_and_tumour_types_are_counted(tmp_path: Path) -> None:
+    data = draw_biopsies(tmp_path / "data")
+    text = verify.summary(verify.check("breast_cancer", data))
+    assert "- 0 of 12 patients have images of more than one class." in text
+    assert "- 0 of 12 patients have images of more than one subtype." in text
+    assert "- 0 of 12 patients have images of more than one slide." in text
+    place = next(data.rglob("SOB_M_DC-14-4000-40-001.png"))
+    place.rename(place.with_name("SOB_M_DC-14-12000B-40-001.png"))  # a patient with LC, slide 12000
+    text = verify.summary(verify.check("breast_cancer", data))
+    assert "- 1 of 12 patients have images of more than one subtype (14-12000: DC, LC)." in text
+    assert "of more than one slide (14-12000: 14-12000, 14-12000B)." in text
+
+
 # -- damage and half a copy ------------------------------------------------------------------
 
 
