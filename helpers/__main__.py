@@ -316,7 +316,7 @@ def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_verify(actions: argparse._SubParsersAction[_Parser]) -> None:
     verify = _command(
-        actions, "verify", "check a dataset's files: all there, readable, no leaks?", _verify
+        actions, "verify", "look for gaps, damage, copies and leaks in a dataset", _verify
     )
     verify.add_argument("name", metavar="NAME", help="the dataset, for instance malaria")
     verify.add_argument(
