@@ -208,7 +208,8 @@ def write(verification: Verification, folder: Path) -> None:
     """
     require_free(folder)
     with atomic_folder(folder, overwrite=folder.is_dir() and _holds_earlier(folder)) as made:
-        verification.images.to_csv(made / TABLE, index=False)
+        # a file name may hold bytes that are no text
+        verification.images.to_csv(made / TABLE, index=False, errors="backslashreplace")
         (made / SUMMARY).write_text(summary(verification), "utf-8")
 
 
@@ -234,7 +235,8 @@ def summary(verification: Verification) -> str:
         *_section("Known defects of this dataset, for comparison", _list(dataset.defects)),
         f"Every file, with its size, hashes and problems, has a row in {TABLE}.",
     ]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # of names that are no text
 
 
 # -- reading every file --------------------------------------------------------------------
@@ -762,7 +764,7 @@ def _finding(
     """Return a finding about some rows of the table, with a few of them as examples."""
     rows = table[chosen]
     if group:
-        sign = " ≈ " if group == "near_copies" else " = "
+        sign = " ~ " if group == "near_copies" else " = "
         first = rows[rows[group].isin(rows[group].unique()[:_EXAMPLES])]
         examples = [sign.join(paths) for _, paths in first.groupby(group)["path"]]
     elif with_reason:

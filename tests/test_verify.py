@@ -182,6 +182,23 @@ def test_a_cut_and_an_empty_file_are_faults(cells: Path) -> None:
     assert "images 34, not 36; Uninfected 17, not 18; Parasitized 17, not 18" in fewer.text
 
 
+def test_a_set_of_which_no_image_can_be_read_is_told_as_such(cells: Path) -> None:
+    for path in cells.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    found = verify.check("malaria", cells)
+    assert kinds(found) == {"too few", "unreadable"}
+    assert len(marked(found, "unreadable")) == 36
+    assert "36 files damaged or useless" in verify.summary(found)
+
+
+def test_a_file_name_that_is_no_text_is_written_all_the_same(cells: Path, tmp_path: Path) -> None:
+    (cells / CELLS / "Thumbs\udcff.db").write_bytes(b"x")
+    found = verify.check("malaria", cells)
+    verify.write(found, tmp_path / "out")
+    for name in ("images.csv", "summary.md"):
+        assert "Thumbs\\udcff.db" in (tmp_path / "out" / name).read_text("utf-8")
+
+
 def test_fewer_patients_are_a_fault_even_where_images_suffice(tmp_path: Path) -> None:
     data = draw_noise(tmp_path / "data", PATIENTS[:3], each=6)
     found = verify.check("malaria", data)
@@ -310,7 +327,7 @@ def test_a_picture_saved_again_is_a_near_copy_of_another_patients_only(
     assert ("near copy" in kinds(found)) is is_told
     if is_told:
         assert marked(found, "near copy") == [f"{CELLS}/{source.name}", f"{CELLS}/{target.name}"]
-        assert " ≈ " in the(found, "near copy").examples[0]
+        assert " ~ " in the(found, "near copy").examples[0]
     assert not any(kind.startswith("copy") for kind in kinds(found))
 
 
