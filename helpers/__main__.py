@@ -148,7 +148,7 @@ def _verify(options: argparse.Namespace) -> int:
         raise runner.WrongCall(f"{error} (--output FOLDER)") from error
     except FileNotFoundError as error:
         raise runner.WrongCall(str(error)) from error
-    except ValueError as error:  # not this dataset, or so little of it that nothing was checked
+    except verify.UnusableFolderError as error:
         print(f"helpers: {error}", file=sys.stderr)
         return FAILED
     print(verify.summary(found))

@@ -52,6 +52,10 @@ _COLOUR = "stored in colour"
 _UNREAD = {"width": 0, "height": 0, "mode": "", "file_hash": "", "pixel_hash": "", "flat": False}
 
 
+class UnusableFolderError(ValueError):
+    """A folder is not the dataset, or so little of it that nothing could be checked."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something that was found in a folder.
@@ -145,11 +149,15 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it is no such dataset, or a class has no image at all; says what was
-            expected and what was found.
+        UnusableFolderError: it is another dataset, or a class has no image at all; says what
+            was expected and what was found.
+        ValueError: there is no such dataset.
     """
     dataset = registry.get(name)
-    index = load_index(name, data_dir)
+    try:
+        index = load_index(name, data_dir)
+    except ValueError as error:
+        raise UnusableFolderError(str(error)) from error
     root = Path(index.attrs["root"])
     table, thumbnails = _measured(index, root)
     usable = table[table["reason"] == ""]
@@ -737,13 +745,13 @@ def _about_table(index: pd.DataFrame) -> Iterator[Finding]:
             f"take the folder's name.",
         )
     for column, what in (
-        ("path_is_missing", "name a file that is not there"),
-        ("label_is_wrong", "have another label than the mask"),
+        ("path_is_missing", "the file named is not there"),
+        ("label_is_wrong", "the label is not what the mask shows"),
     ):
         rows = table[table[column]]
         if len(rows):
             kind = f"{'missing path' if 'path' in column else 'wrong label'} in table"
-            text = f"{name}: {len(rows):,} of {len(table):,} rows {what}."
+            text = f"{name}: in {len(rows):,} of {len(table):,} rows {what}."
             examples = rows["image_path"].fillna("(none)").astype(str)
             yield Finding(kind, False, text, tuple(examples[:_EXAMPLES]))
 

@@ -242,7 +242,9 @@ def test_a_mask_that_is_damaged_or_of_another_size_is_a_fault(tmp_path: Path) ->
 
 def test_a_class_that_is_missing_is_said_in_words(cells: Path) -> None:
     shutil.rmtree(cells / HEALTHY)
-    with pytest.raises(ValueError, match="class folder Uninfected/ is missing beside"):
+    with pytest.raises(
+        verify.UnusableFolderError, match="class folder Uninfected/ is missing beside"
+    ):
         verify.check("malaria", cells)
 
 
@@ -505,9 +507,11 @@ def test_the_table_beside_the_volumes_is_compared(tmp_path: Path, defect: str) -
         assert "right number of rows" in text
         assert "6 of its 6 ids mix slices" in text
     elif defect == "path":
-        assert "1 of 24 rows name a file that is not there" in texts.pop("missing path in table")
+        assert "in 1 of 24 rows the file named is not there" in texts.pop("missing path in table")
     else:
-        assert "2 of 24 rows have another label" in texts.pop("wrong label in table")
+        assert "in 2 of 24 rows the label is not what the mask shows" in texts.pop(
+            "wrong label in table"
+        )
     assert texts == {}
 
 
