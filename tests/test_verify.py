@@ -188,6 +188,8 @@ def test_a_set_of_which_no_image_can_be_read_is_told_as_such(cells: Path) -> Non
     found = verify.check("malaria", cells)
     assert kinds(found) == {"too few", "unreadable"}
     assert len(marked(found, "unreadable")) == 36
+    assert the(found, "unreadable").more == 32
+    assert "and 32 more: see the column problems of images.csv" in verify.summary(found)
     assert "36 files damaged or useless" in verify.summary(found)
 
 
@@ -270,6 +272,7 @@ def test_a_copy_under_the_same_patient(cells: Path) -> None:
     assert "2 files, 1 of them surplus, equal byte for byte" in finding.text
     assert len(marked(found, "copy of one patient")) == 2
     assert finding.examples == (f"{CELLS}/{source.name} = {CELLS}/{name_of(PATIENTS[0], 900)}",)
+    assert finding.more == 0
 
 
 def test_a_copy_saved_in_another_way_is_equal_to_the_pixel(cells: Path) -> None:
