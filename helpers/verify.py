@@ -24,7 +24,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 
 from helpers import images, metrics, registry
 from helpers.index import COLUMNS, compare_table, load_index
@@ -47,7 +46,7 @@ FENCE, LEAST_FACTOR = 3.0, 2.0
 
 _BLOCK = 256  # images that are worked on between two steps of the progress bar
 _THUMBNAIL = 16  # pixels, height and width
-_QUERIES = 2_048  # thumbnails compared with all others at a time
+_QUERIES = 128  # thumbnails compared with all others at a time
 _EXAMPLES = 4  # shown for a finding; the table has all
 _COLOUR = "stored in colour"
 _UNREAD = {"width": 0, "height": 0, "mode": "", "file_hash": "", "pixel_hash": "", "flat": False}
@@ -570,26 +569,25 @@ def _near_copies(usable: pd.DataFrame, thumbnails: np.ndarray) -> pd.Series:
 
 
 def _pairs(vectors: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Return the numbers of vectors of different patients that are nearly one, (pairs, 2).
+    """Return pairs (p, 2) that join the vectors of different patients that are nearly one.
 
     Args:
-        vectors: float32 (n, 256), of mean 0 and length 1, so that the squared distance of
-            two is twice what their correlation lacks to 1.
+        vectors: float32 (n, 256), of mean 0 and length 1: the product of two is how much they
+            correlate.
         patients: (n,) numbers.
     """
-    neighbours = NearestNeighbors(radius=np.sqrt(2 * (1 - NEARLY_ONE)), algorithm="brute")
-    neighbours.fit(vectors)
     pairs = []
     starts = range(0, len(vectors), _QUERIES)
     for start in progress(starts, "comparing images", total=len(starts)):
-        near = neighbours.radius_neighbors(vectors[start : start + _QUERIES], return_distance=False)
-        pairs += [
-            (start + number, other)
-            for number, others in enumerate(near)
-            for other in others[others > start + number]
-            if patients[other] != patients[start + number]
-        ]
-    return np.array(pairs, dtype=int).reshape(-1, 2)
+        # with those from here on: the others have met these already
+        alike = vectors[start : start + _QUERIES] @ vectors[start:].T >= NEARLY_ONE
+        one, other = np.nonzero(alike) + np.array([[start], [start]])
+        found = np.column_stack([one, other])[patients[one] != patients[other]]
+        # The first partner of each is enough to join them: where thousands are alike, all
+        # pairs of them would not fit into memory.
+        first = [np.unique(column, return_index=True)[1] for column in found.T]
+        pairs.append(found[np.union1d(*first)])
+    return np.concatenate(pairs)
 
 
 def _about_near_copies(usable: pd.DataFrame) -> Iterator[Finding]:

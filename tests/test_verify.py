@@ -336,6 +336,19 @@ def test_a_picture_saved_again_is_a_near_copy_of_another_patients_only(
     assert not any(kind.startswith("copy") for kind in kinds(found))
 
 
+def test_hundreds_that_are_alike_are_one_group(tmp_path: Path) -> None:
+    """Cells drawn without any detail: more pairs than pictures, and one group all the same."""
+    data = draw_noise(tmp_path / "data", each=30)
+    alike = sorted((data / HEALTHY).iterdir())
+    for number, path in enumerate(alike):
+        picture = cell(np.random.default_rng(number), False)
+        Image.fromarray(picture).save(path)
+    found = verify.check("malaria", data)
+    assert len(alike) == 180
+    assert marked(found, "near copy") == [f"{HEALTHY}/{path.name}" for path in alike]
+    assert set(found.images["near_copies"]) == {0, 1}
+
+
 def test_near_copies_in_the_official_test_part_are_counted(xrays: Path) -> None:
     source, target = "train/PNEUMONIA/person1_virus_1.jpeg", "test/PNEUMONIA/person99_virus_7.jpeg"
     picture = np.asarray(Image.open(xrays / source)).astype(int)
