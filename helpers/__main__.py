@@ -17,7 +17,9 @@ _EPILOGUE = """\
 exit codes:
   0    all is well
   1    a notebook failed (its log and executed copy tell why; the others have run),
-       a results.json cannot be read, or a dataset could not be fetched
+       a results.json cannot be read, or a dataset could not be fetched; data verify:
+       something needs a person (files that cannot be read, fewer than the registry says,
+       or a patient or picture on both sides of the official test part)
   2    the call was wrong; one line says what, nothing was started
   130  interrupted (Ctrl-C); everything that was running has been stopped
 
@@ -27,6 +29,7 @@ examples (in the checkout, python is .venv/bin/python):
   python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
   python -m helpers report runs/sample           table and HTML again, from what is there
   python -m helpers data download malaria        the real images; then --data-dir malaria
+  python -m helpers data verify oct --data-dir OCT2017    is it all there, and what is wrong in it?
 """
 
 
@@ -189,6 +192,56 @@ def _print_fact(what: str, text: str) -> None:
                             break_long_words=False, break_on_hyphens=False))  # fmt: skip
 
 
+def _verify(options: argparse.Namespace) -> int:
+    """Check a dataset's folder, print what was found and write it down."""
+    from helpers import registry
+
+    try:
+        registry.get(options.name)
+    except ValueError as error:
+        raise runner.WrongCall(str(error)) from error
+    folder = options.data_dir or _downloaded(options.name)
+    output = Path(options.output or f"{options.name}-verify").expanduser().absolute()
+
+    from helpers import verify
+
+    try:
+        verify.require_free(output)  # before an hour's work, not after it
+        found = verify.check(options.name, folder)
+    except FileExistsError as error:
+        raise runner.WrongCall(f"{error} (--output FOLDER)") from error
+    except FileNotFoundError as error:
+        raise runner.WrongCall(str(error)) from error
+    except verify.UnusableFolderError as error:
+        print(f"helpers: {error}", file=sys.stderr)
+        return FAILED
+    print(verify.summary(found))
+    try:
+        verify.write(found, output)
+    except OSError as error:
+        why = f"{output} cannot be written ({error.strerror or error})"
+        raise runner.WrongCall(f"{why}. Name another folder with --output.") from error
+    print(f"Written: {output / verify.SUMMARY} and {verify.TABLE}")
+    return FAILED if found.faults else FINE
+
+
+def _downloaded(name: str) -> str:
+    """Return the folder into which a dataset was downloaded.
+
+    Raises:
+        WrongCall: it was not.
+    """
+    from helpers import downloads
+
+    state = downloads.status(name)
+    if not state.complete:
+        raise runner.WrongCall(
+            f"data verify {name}: it has not been downloaded. Say which folder, with --data-dir "
+            f"FOLDER, or call  {downloads.COMMAND} {name}"
+        )
+    return str(state.folder)
+
+
 def _given(options: argparse.Namespace) -> dict[str, str]:
     """Return the notebook parameters of a call, as typed.
 
@@ -338,6 +391,23 @@ def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--output", metavar="D", help="an empty or new folder (default: NAME-sample-seedN here)"
     )
     sample.add_argument("--seed", metavar="N", type=_whole, default=0, help="default: 0")
+    _add_verify(actions)
+
+
+def _add_verify(actions: argparse._SubParsersAction[_Parser]) -> None:
+    verify = _command(
+        actions, "verify", "look for gaps, damage, copies and leaks in a dataset", _verify
+    )
+    verify.add_argument("name", metavar="NAME", help="the dataset, for instance malaria")
+    verify.add_argument(
+        "--data-dir", metavar="FOLDER", help="folder with the images, as for run (default: what `data download` fetched)"
+    )
+    verify.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="gets summary.md and images.csv, instead of those of an earlier check "
+        "(default: NAME-verify here)",
+    )
 
 
 def _command(

@@ -1,8 +1,8 @@
 """Image files: any kind becomes RGB uint8 of one size, and is decoded only once.
 
-``read_image`` and ``read_mask`` read one file or say why they cannot. ``build_cache`` reads
-many, in parallel, into one file of plain bytes that is mapped into memory afterwards: the
-second run, the second epoch and the second notebook decode nothing.
+``read_image``, ``read_original`` and ``read_mask`` read one file or say why they cannot.
+``build_cache`` reads many, in parallel, into one file of plain bytes that is mapped into
+memory afterwards: the second run, the second epoch and the second notebook decode nothing.
 """
 
 from __future__ import annotations
@@ -103,6 +103,24 @@ def read_image(path: str | os.PathLike[str], image_size: int, fit: str = "pad") 
         UnreadableImageError: with the reason.
     """
     return _read(path, image_size, fit)[0]
+
+
+def read_original(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return an image file's first frame as RGB, upright, at its own size.
+
+    Decoded to the last pixel, so that equal arrays are equal pictures; ``read_image`` lets
+    the decoder skip detail and is what networks need.
+
+    Args:
+        path: the file.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    return np.asarray(_open_upright(path, "pad")[0])
 
 
 def read_mask(path: str | os.PathLike[str], image_size: int, fit: str = "pad") -> np.ndarray:

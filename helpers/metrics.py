@@ -787,8 +787,9 @@ def _auc(truth: np.ndarray, scores: np.ndarray, _: float, draws: _Draws) -> _Res
             return (ones * below).sum(axis=1) / (ones.sum(axis=1) * zeros.sum(axis=1))
 
     everyone = np.ones((1, draws.patients))
-    # in blocks, so that memory does not grow with resamples × images
-    blocks = [area(draws.counts[start : start + 100]) for start in range(0, RESAMPLES, 100)]
+    # in blocks of resamples: memory stays the same however many images there are
+    step = max(1, min(100, 4_000_000 // len(truth)))
+    blocks = [area(draws.counts[start : start + step]) for start in range(0, RESAMPLES, step)]
     return float(area(everyone)[0]), np.concatenate(blocks)
 
 

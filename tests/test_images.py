@@ -24,6 +24,7 @@ from helpers.images import (
     measure_masks,
     read_image,
     read_mask,
+    read_original,
 )
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 40), (20, 40, 210)
@@ -182,6 +183,24 @@ def test_a_large_jpeg_is_scaled_down_while_it_is_decoded(
     assert seen == [(128, 128)]  # an eighth: the least the decoder can do, still twice 32
     np.testing.assert_allclose(found[16, 4], RED, atol=6)
     np.testing.assert_allclose(found[16, 28], BLUE, atol=6)
+
+
+def test_an_original_keeps_its_size_and_every_pixel(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(read_original(save(tmp_path / "a.png", noise)), noise)
+    marks = Image.Exif()
+    marks[0x0112] = 6  # stored lying on its side
+    turned = read_original(save(tmp_path / "b.png", noise, exif=marks))
+    np.testing.assert_array_equal(turned, np.rot90(noise, -1))
+
+
+def test_an_original_jpeg_is_decoded_in_full(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", halves(height=600, width=1024), quality=95)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_original(path), np.asarray(image))
+    path.write_bytes(path.read_bytes()[:2_000])
+    with pytest.raises(UnreadableImageError, match="damaged or not an image"):
+        read_original(path)
 
 
 # -- shape ---------------------------------------------------------------------------------

@@ -203,6 +203,17 @@ def test_a_seed_fixes_the_interval() -> None:
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]
 
 
+@pytest.mark.usefixtures("quick")
+def test_many_images_are_resampled_in_smaller_blocks_with_the_same_result() -> None:
+    """Every image 200 times under the same patient: nothing changes but the memory's use."""
+    truth, scores, owners = scored(0)
+    many = [np.repeat(values, 200) for values in (truth, scores, owners)]
+    assert len(many[0]) > 40_000
+    once, often = metrics.auc(truth, scores, owners), metrics.auc(*many)
+    for bound in ("value", "low", "high"):
+        assert getattr(often, bound) == pytest.approx(getattr(once, bound), abs=1e-12)
+
+
 def test_the_order_of_the_images_does_not_matter() -> None:
     truth, scores, owners = scored(0)
     order = np.random.default_rng(0).permutation(len(truth))

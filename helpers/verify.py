@@ -1,0 +1,922 @@
+"""Checks a dataset's folder before anything is learnt from it, and says what it found.
+
+Counts, damage, copies, patients on both sides of the official split, odd sizes, and whether
+a file's size alone tells the class. Every image is decoded once, to its last pixel, and only a
+thumbnail of 256 bytes and its row of the table stay in memory. There are two kinds of findings:
+a *fault* needs a person, a *notice* is something that the notebooks live with (they deal
+patients, not images, and leave out what is damaged).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+
+from helpers import images, metrics, registry
+from helpers.index import COLUMNS, compare_table, load_index
+from helpers.paths import atomic_folder
+from helpers.progress import progress
+from helpers.registry import Dataset
+
+TABLE, SUMMARY = "images.csv", "summary.md"
+
+# A feature is called a shortcut where even the lower end of its interval lies above this. An
+# AUC of 0.55 is common (one class has more patients of one microscope) and wins a network little.
+SHORTCUT = 0.6
+# How much two thumbnails must correlate to be called nearly the same picture. A picture that was
+# saved again as JPEG, or at half its size, kept 0.9955 or more (60 of each real set; only the
+# darkest brain slices fell lower), and no two patients' pictures among 24,000 reached 0.995.
+NEARLY_ONE = 0.995
+# A width, height, shape or file size is odd beyond three times the range of the middle half
+# of all images (Tukey's outer fence), and at least beyond a factor of two.
+FENCE, LEAST_FACTOR = 3.0, 2.0
+
+_BLOCK = 256  # images that are worked on between two steps of the progress bar
+_THUMBNAIL = 16  # pixels, height and width
+_QUERIES = 128  # thumbnails compared with all others at a time
+_EXAMPLES = 4  # shown for a finding; the table has all
+_COLOUR = "stored in colour"
+_UNREAD = {"width": 0, "height": 0, "mode": "", "file_hash": "", "pixel_hash": "", "flat": False}
+
+
+class UnusableFolderError(ValueError):
+    """A folder is not the dataset, or so little of it that nothing could be checked."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was found in a folder.
+
+    Attributes:
+        kind: two or three words; the table's column ``problems`` has them too.
+        is_fault: it needs a person; else the notebooks can live with it.
+        text: one or two sentences with the numbers.
+        examples: a few files, or groups of files that are copies of one another.
+        more: how many others there are.
+        rows: which rows of the table it is about; none where it is about the whole folder.
+    """
+
+    kind: str
+    is_fault: bool
+    text: str
+    examples: tuple[str, ...] = ()
+    more: int = 0
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """How well one property of the files, without a look at the picture, tells a class.
+
+    Attributes:
+        feature: such as ``"file size"``.
+        class_name: told from the rest; of several classes the one that is told best.
+        is_larger: whether the property is larger in that class than in the rest.
+        area: under the ROC curve, 0.5–1, its interval over patients; None where all images
+            have the same value.
+    """
+
+    feature: str
+    class_name: str = ""
+    is_larger: bool = False
+    area: metrics.Estimate | None = None
+
+    @property
+    def direction(self) -> str:
+        """Whether the class has more or less of the property, in words."""
+        words = ("more often", "less often") if self.feature == _COLOUR else ("larger", "smaller")
+        return words[0] if self.is_larger else words[1]
+
+    @property
+    def tells(self) -> bool:
+        """Whether a network could use it instead of the picture."""
+        return self.area is not None and self.area.low > SHORTCUT
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the check of a folder gave.
+
+    Attributes:
+        dataset: what the registry knows.
+        root: the folder.
+        images: one row a file, those that cannot be used included: ``path`` (below the
+            folder), ``class_name``, ``patient``, ``part``, the dataset's own columns,
+            ``width``, ``height`` (pixels), ``mode`` (as stored, in Pillow's terms: ``"L"`` is
+            grey), ``bytes``, ``file_hash``, ``pixel_hash``, ``copies`` and ``near_copies``
+            (equal numbers above 0 are copies of one another), ``reason`` (why it cannot be
+            used, or empty), ``problems``.
+        findings: faults first.
+        shortcuts: one for each property of the files.
+        notes: what the reader of the folder had to say.
+    """
+
+    dataset: Dataset
+    root: Path
+    images: pd.DataFrame
+    findings: tuple[Finding, ...]
+    shortcuts: tuple[Shortcut, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def usable(self) -> pd.DataFrame:
+        """The rows of images that can be used."""
+        return self.images[self.images["reason"] == ""]
+
+    @property
+    def faults(self) -> int:
+        """How many findings need a person."""
+        return sum(finding.is_fault for finding in self.findings)
+
+
+def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
+    """Return what is to be said about a dataset's folder, after reading every image once.
+
+    Args:
+        name: a dataset of ``helpers.registry``.
+        data_dir: the folder with the images, in any layout that ``load_index`` reads.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        UnusableFolderError: it is another dataset, or a class has no image at all; says what
+            was expected and what was found.
+        ValueError: there is no such dataset.
+    """
+    dataset = registry.get(name)
+    try:
+        index = load_index(name, data_dir)
+    except ValueError as error:
+        raise UnusableFolderError(str(error)) from error
+    root = Path(index.attrs["root"])
+    table, thumbnails = _measured(index, root)
+    usable = table[table["reason"] == ""]
+    copies, near = _copies(usable), _near_copies(usable, thumbnails)
+    for column, groups in (("copies", copies), ("near_copies", near)):
+        table[column] = groups.reindex(table.index, fill_value=0)
+    usable = table[table["reason"] == ""]
+    shortcuts = _shortcuts(usable, dataset)
+    findings = [
+        *_about_origin(root, dataset),
+        *_about_counts(usable, dataset),
+        *_about_unused(table),
+        *_about_sides(usable),
+        *_about_copies(usable),
+        *_about_near_copies(usable),
+        *_about_sizes(usable),
+        *_about_shortcuts(shortcuts),
+        *_about_table(index),
+    ]
+    findings.sort(key=lambda finding: not finding.is_fault)
+    table["problems"] = _problems(findings, len(table))
+    table = table.drop(columns="flat")
+    notes = tuple(str(note) for note in index.attrs["notes"])
+    return Verification(dataset, root, table, tuple(findings), shortcuts, notes)
+
+
+def require_free(folder: Path) -> None:
+    """Refuse a folder for the results that holds anything but results of an earlier check.
+
+    Raises:
+        FileExistsError: it does, or it is a file.
+    """
+    if folder.is_dir() and _holds_earlier(folder):
+        return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder} holds something else than the results of an earlier check. Name an empty "
+            f"or new folder."
+        )
+
+
+def write(verification: Verification, folder: Path) -> None:
+    """Write ``images.csv`` and ``summary.md`` into a folder, both or none of them.
+
+    The table has one row an image and not one row a finding: what is said of the whole
+    folder can then be counted again, filtered and drawn with three lines of pandas, and a
+    file with three problems is still one file. The findings themselves are in the summary.
+
+    Args:
+        verification: from ``check``.
+        folder: new, empty, or with the results of an earlier check, which are replaced.
+
+    Raises:
+        FileExistsError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    require_free(folder)
+    with atomic_folder(folder, overwrite=folder.is_dir() and _holds_earlier(folder)) as made:
+        # a file name may hold bytes that are no text
+        verification.images.to_csv(made / TABLE, index=False, errors="backslashreplace")
+        (made / SUMMARY).write_text(summary(verification), "utf-8")
+
+
+def summary(verification: Verification) -> str:
+    """Return what was found, in Markdown that also reads well in a terminal."""
+    dataset = verification.dataset
+    faults, others = verification.faults, len(verification.findings) - verification.faults
+    verdict = (
+        f"**{_number(faults, 'fault')} and {_number(others, 'notice')}.** A fault needs a person; "
+        f"the notebooks live with a notice."
+    )
+    parts = [
+        f"# Check of {dataset.name}: {verification.root}",
+        verdict,
+        *_section("Faults", _told(verification.findings, True)),
+        *_section("Notices", _told(verification.findings, False)),
+        "## Images",
+        _table_of_counts(verification.usable, dataset),
+        _list(_said_of_counts(verification) + _said_of_patients(verification.usable)),
+        *_section("What the files' sizes tell", _table_of_shortcuts(verification.shortcuts)),
+        *_section("Commonest sizes", _table_of_sizes(verification.usable, dataset)),
+        *_section("How the folder was read", _list(verification.notes)),
+        *_section("Known defects of this dataset, for comparison", _list(dataset.defects)),
+        f"Every file, with its size, hashes and problems, has a row in {TABLE}.",
+    ]
+    text = "\n\n".join(parts) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # of names that are no text
+
+
+# -- reading every file --------------------------------------------------------------------
+
+
+def _measured(index: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return one row a file, those left out at the end, and the thumbnails of the others.
+
+    Thumbnails are uint8 (n, 256), grey; row i belongs to row i of the table.
+    """
+    masks = list(index["mask"]) if "mask" in index else [""] * len(index)
+    thumbnails = np.zeros((len(index), _THUMBNAIL**2), np.uint8)
+    entries = []
+    for number, (entry, thumbnail) in enumerate(_look_at_all(list(index["path"]), masks)):
+        entries.append(entry)
+        thumbnails[number] = thumbnail
+    own = [column for column in index if column not in (*COLUMNS, "mask")]
+    named = index[["path", "class_name", "patient", "part", *own]]
+    table = pd.concat([named, pd.DataFrame(entries)], axis="columns")
+    lost = [
+        {**dict.fromkeys(named, ""), **_UNREAD, **item, "bytes": _bytes_of(item["path"])}
+        for item in index.attrs["left_out"]
+    ]
+    if lost:
+        table = pd.concat([table, pd.DataFrame(lost)], ignore_index=True)
+    table["path"] = [Path(path).relative_to(root).as_posix() for path in table["path"]]
+    return table, thumbnails
+
+
+def _look_at_all(
+    files: Sequence[str], masks: Sequence[str]
+) -> Iterator[tuple[dict[str, object], np.ndarray]]:
+    """Yield what is to be known of each file, in order, few pictures in memory at a time."""
+    # Threads suffice: Pillow decodes, and hashlib hashes, outside Python's lock.
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        starts = range(0, len(files), _BLOCK)
+        for start in progress(starts, "checking images", total=len(starts)):
+            block = slice(start, start + _BLOCK)
+            yield from pool.map(_look_at, files[block], masks[block])
+
+
+def _look_at(path: str, mask: str) -> tuple[dict[str, object], np.ndarray]:
+    """Return the table's entries for one file, and its thumbnail."""
+    entry: dict[str, object] = {**_UNREAD, "bytes": _bytes_of(path), "reason": ""}
+    try:
+        pixels = images.read_original(path)
+        height, width = pixels.shape[:2]
+        if mask:
+            _require_size(mask, width, height)
+    except images.UnreadableImageError as error:
+        return entry | {"reason": str(error)}, np.zeros(_THUMBNAIL**2, np.uint8)
+    with Path(path).open("rb") as stream:
+        file_hash = hashlib.file_digest(stream, _hash).hexdigest()
+    with Image.open(path) as image:  # only the head of the file: nothing is decoded again
+        mode = image.mode
+    picture = _hash(f"{width}×{height} ".encode())
+    picture.update(np.ascontiguousarray(pixels).data)
+    size = (_THUMBNAIL, _THUMBNAIL)
+    small = Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BOX)
+    read = {
+        "width": width,
+        "height": height,
+        "mode": mode,
+        "file_hash": file_hash,
+        "pixel_hash": picture.hexdigest(),
+        "flat": bool(pixels.min() == pixels.max()),
+    }
+    return entry | read, np.asarray(small).ravel()
+
+
+def _hash(data: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(data, digest_size=16)
+
+
+def _bytes_of(path: str) -> int:
+    """Return a file's size in bytes, 0 where it has vanished or may not be looked at."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def _require_size(mask: str, width: int, height: int) -> None:
+    """Refuse an image whose mask has another size; the mask itself was read for its label."""
+    with Image.open(mask) as opened:
+        size = opened.size
+    if size != (width, height):
+        raise images.UnreadableImageError(
+            f"its mask has another size: {size[0]}×{size[1]} instead of {width}×{height}"
+        )
+
+
+# -- is it the whole set, and can it be read? ----------------------------------------------
+
+
+def _about_origin(root: Path, dataset: Dataset) -> Iterator[Finding]:
+    """Say where a folder's name is one that ``data sample`` and the notebooks give."""
+    drawn = re.compile(rf"{dataset.name}-(sample-)?seed\d+(-v\d+)?")
+    if named := [part for part in root.parts if drawn.fullmatch(part)]:
+        yield Finding(
+            "synthetic",
+            False,
+            f"The folder's name is that of a synthetic twin ({named[-1]}): drawn pictures in the "
+            f"layout of the real set, with some of its defects, and far fewer of them.",
+        )
+
+
+def _about_counts(usable: pd.DataFrame, dataset: Dataset) -> Iterator[Finding]:
+    """Compare the numbers of images, patients and classes with those of the whole set."""
+    found = _counted(usable, dataset)
+    fewer = [name for name, count in found.items() if count < dataset.counts[name]]
+    more = [name for name, count in found.items() if count > dataset.counts[name]]
+
+    def told(names: list[str]) -> str:
+        return "; ".join(f"{name} {found[name]:,}, not {dataset.counts[name]:,}" for name in names)
+
+    if fewer:
+        yield Finding(
+            "too few",
+            True,
+            f"This is not the whole real set: {told(fewer)}. It was copied or unpacked in part, "
+            f"it is a selection, or it is a synthetic twin.",
+        )
+    if more:
+        yield Finding(
+            "too many",
+            False,
+            f"There is more than the registry says: {told(more)}. Another release, or the same "
+            f"images twice.",
+        )
+
+
+def _counted(usable: pd.DataFrame, dataset: Dataset) -> dict[str, int]:
+    """Return what the registry counts, as it is in the folder."""
+    found = {"images": len(usable), "patients": int(usable["patient"].nunique())}
+    if "slide" in usable:
+        found["slides"] = int(usable["slide"].nunique())
+    for class_name in dataset.classes:
+        found[class_name] = int((usable["class_name"] == class_name).sum())
+    return {name: count for name, count in found.items() if name in dataset.counts}
+
+
+def _about_unused(table: pd.DataFrame) -> Iterator[Finding]:
+    """Say which files cannot be used: damaged ones, strays, and names that say too little."""
+    lost = table["reason"] != ""
+    # What the index took and could not be read, and what it left out for its mask.
+    damaged = lost & ((table["class_name"] != "") | table["reason"].str.startswith("its mask: "))
+    names = table["path"].str.rpartition("/")[2]
+    is_image = names.str.lower().str.endswith(tuple(images.SUFFIXES)) & ~names.str.startswith(".")
+    stray = lost & ~damaged & ~is_image
+    other = lost & ~damaged & is_image
+    if damaged.any():
+        is_mask = table.loc[damaged, "reason"].str.contains("mask")
+        with_mask = f", {_number(is_mask, 'mask')} among them" if is_mask.any() else ""
+        yield _finding(
+            "unreadable", True, table, damaged,
+            f"{_number(damaged, 'file')} damaged or useless{with_mask}. The notebooks leave such "
+            f"images out; fetch them again.",
+            with_reason=True,
+        )  # fmt: skip
+    if other.any():
+        yield _finding(
+            "left out", False, table, other,
+            f"{_number(other, 'image file')} left out for the name, or for what lies beside.",
+            with_reason=True,
+        )  # fmt: skip
+    if stray.any():
+        yield _finding(
+            "stray file", False, table, stray,
+            f"{_number(stray, 'file')} among the images but no image: what a system or an archive "
+            f"leaves behind.",
+        )  # fmt: skip
+
+
+# -- patients and numbers on both sides of the official split -------------------------------
+
+
+def _about_sides(usable: pd.DataFrame) -> Iterator[Finding]:
+    """Say which patients are in the official test part and outside of it.
+
+    The official training and validation parts are one side: the notebooks merge them.
+    """
+    tested = usable["part"] == "test"
+    if tested.any() and not tested.all():
+        shared = _in_both(usable["patient"], tested, ~tested)
+        if shared.any():
+            yield _finding(
+                "patient on both sides", True, usable, shared & tested,
+                f"{usable.loc[shared, 'patient'].nunique():,} of the "
+                f"{usable.loc[tested, 'patient'].nunique():,} patients of the official test part "
+                f"also have images in train or valid; {_share(shared[tested])} of the test images "
+                f"show them.",
+            )  # fmt: skip
+        if "number" in usable:
+            yield from _about_numbers(usable, tested, shared)
+    valid = usable["part"] == "valid"
+    shared = _in_both(usable["patient"], valid, usable["part"] == "train")
+    if shared.any():
+        yield _finding(
+            "patient in train and valid", False, usable, shared & valid,
+            f"{_number(usable.loc[shared, 'patient'].nunique(), 'patient')} of the official "
+            f"validation part also in train. The notebooks merge the two and deal anew.",
+        )  # fmt: skip
+
+
+def _in_both(values: pd.Series, one: pd.Series, other: pd.Series) -> pd.Series:
+    """Return which rows have a value that occurs in both of two parts."""
+    return values.isin(values[one].unique()) & values.isin(values[other].unique())
+
+
+def _about_numbers(
+    usable: pd.DataFrame, tested: pd.Series, shared_patients: pd.Series
+) -> Iterator[Finding]:
+    """Say which bare numbers occur on both sides under different series.
+
+    Whether such a number is one person depends on how the numbers were given, which nobody
+    has published; the registry's rule takes them for different ones.
+    """
+    told_already = usable.loc[shared_patients, "number"].unique()
+    shared = _in_both(usable["number"], tested, ~tested) & ~usable["number"].isin(told_already)
+    if not shared.any():
+        return
+    numbers = pd.Series(sorted(usable.loc[shared, "number"].unique()))
+    series = numbers.str.extract(r"^(\D+)", expand=False).value_counts(sort=False)
+    told = " and ".join(f"{count:,} {str(name).strip('-_')}" for name, count in series.items())
+    first = usable[shared & (usable["number"] == numbers[0])].drop_duplicates("patient")
+    yield _finding(
+        "number on both sides", False, usable, shared & tested,
+        f"{told} numbers occur in the official test part and outside of it, each under another "
+        f"series (such as {' and '.join(sorted(first['patient']))}). The rule of this dataset "
+        f"takes number and series together for a patient (its defects, below, say why). Were the "
+        f"bare number the patient, {_share(shared[tested])} of the test images would show one "
+        f"from train or valid.",
+    )  # fmt: skip
+
+
+# -- copies --------------------------------------------------------------------------------
+
+
+def _copies(usable: pd.DataFrame) -> pd.Series:
+    """Return a group number for pictures that are there more than once, 0 for the others.
+
+    Flat pictures (every pixel the same) are no copies of one another: they show nothing.
+    """
+    again = usable["pixel_hash"].duplicated(keep=False) & ~usable["flat"].astype(bool)
+    return _numbered(usable["pixel_hash"].where(again))
+
+
+def _numbered(names: pd.Series) -> pd.Series:
+    """Return numbers from 1 for names in order of appearance, 0 for none."""
+    return pd.Series(pd.factorize(names)[0] + 1, names.index)
+
+
+def _about_copies(usable: pd.DataFrame) -> Iterator[Finding]:
+    """Say which pictures are there more than once, and what each kind of copy spoils."""
+    rows = usable[usable["copies"] > 0]
+    if rows.empty:
+        return
+    side = np.where(rows["part"] == "test", "test", "rest")
+    by_group = rows.assign(side=side).groupby("copies")
+    several = by_group[["side", "part", "class_name", "patient"]].nunique() > 1
+    kinds = {
+        "copy on both sides": (several["side"], True,
+            "in the official test part and outside of it: a test that was seen in training"),
+        "copy in train and valid": (several["part"] & ~several["side"], False,
+            "in the official train and valid, which the notebooks merge and deal anew"),
+        "copy under two classes": (several["class_name"], False,
+            "under two classes: one of the labels is wrong"),
+        "copy under two patients": (several["patient"], False,
+            "under two patients, whom the notebooks therefore deal as one"),
+        "copy of one patient": (~several.any(axis="columns"), False,
+            "under one patient, class and part: they count twice"),
+    }  # fmt: skip
+    for kind, (groups, is_fault, where) in kinds.items():
+        chosen = usable["copies"].isin(groups.index[groups])
+        if chosen.any():
+            yield _finding(
+                kind, is_fault, usable, chosen,
+                f"{_number(int(groups.sum()), 'picture')} found more than once {where} "
+                f"({_about_group(usable[chosen])}).",
+                group="copies",
+            )  # fmt: skip
+
+
+def _about_group(rows: pd.DataFrame) -> str:
+    """Return how many files are in groups of copies, and in what way they are equal."""
+    groups = rows.groupby("copies")["file_hash"]
+    to_the_byte = int((groups.nunique() < groups.size()).sum())
+    how = {groups.ngroups: "byte for byte", 0: "pixel for pixel, in files that differ"}.get(
+        to_the_byte, f"pixel for pixel, {to_the_byte:,} of them with files equal to the byte"
+    )
+    return f"{len(rows):,} files, {len(rows) - groups.ngroups:,} of them surplus, equal {how}"
+
+
+def _near_copies(usable: pd.DataFrame, thumbnails: np.ndarray) -> pd.Series:
+    """Return a group number for pictures of different patients that are nearly the same.
+
+    Neighbouring slices of one patient always are; and what is equal to the last pixel is
+    told as a copy. So one of each group of copies is compared, with other patients' only.
+    """
+    none = pd.Series(0, usable.index)
+    once = usable[~usable["pixel_hash"].duplicated()]
+    vectors = thumbnails[once.index].astype(np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    # A spread of less than two grey levels is noise on nothing.
+    shows = length > 2 * _THUMBNAIL
+    once, vectors = once[shows], vectors[shows]
+    if len(once) < 2:
+        return none
+    vectors /= length[shows, None]
+    pairs = _pairs(vectors, pd.factorize(once["patient"])[0])
+    if not len(pairs):
+        return none
+    edges = coo_array((np.ones(len(pairs)), pairs.T), (len(once), len(once)))
+    group = connected_components(edges, directed=False)[1]
+    in_pairs = np.isin(np.arange(len(once)), pairs)
+    named = pd.Series(group, once.index).where(in_pairs)
+    return none.add(_numbered(named), fill_value=0).astype(int)
+
+
+def _pairs(vectors: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Return pairs (p, 2) that join the vectors of different patients that are nearly one.
+
+    Args:
+        vectors: float32 (n, 256), of mean 0 and length 1: the product of two is how much they
+            correlate.
+        patients: (n,) numbers.
+    """
+    pairs = []
+    starts = range(0, len(vectors), _QUERIES)
+    for start in progress(starts, "comparing images", total=len(starts)):
+        # with those from here on: the others have met these already
+        alike = vectors[start : start + _QUERIES] @ vectors[start:].T >= NEARLY_ONE
+        one, other = np.nonzero(alike) + np.array([[start], [start]])
+        found = np.column_stack([one, other])[patients[one] != patients[other]]
+        # The first partner of each is enough to join them: where thousands are alike, all
+        # pairs of them would not fit into memory.
+        first = [np.unique(column, return_index=True)[1] for column in found.T]
+        pairs.append(found[np.union1d(*first)])
+    return np.concatenate(pairs)
+
+
+def _about_near_copies(usable: pd.DataFrame) -> Iterator[Finding]:
+    """Say which pictures of different patients are nearly the same."""
+    near = usable["near_copies"] > 0
+    if not near.any():
+        return
+    groups = usable[near].groupby("near_copies")
+    tested = (usable["part"] == "test").groupby(usable["near_copies"]).nunique()
+    across = int((tested.drop(0, errors="ignore") > 1).sum())
+    both = f", {across:,} of them in the official test part and outside of it" if across else ""
+    yield _finding(
+        "near copy", False, usable, near,
+        f"{_number(groups.ngroups, 'picture')} found nearly the same under two patients or more"
+        f"{both} ({int(near.sum()):,} files whose thumbnails of {_THUMBNAIL}×{_THUMBNAIL} pixels "
+        f"correlate by {NEARLY_ONE} or more): probably saved again, or made smaller. Look at them.",
+        group="near_copies",
+    )  # fmt: skip
+
+
+# -- sizes ---------------------------------------------------------------------------------
+
+
+def _features(usable: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the properties of files that a class may be told by without the picture."""
+    return {
+        "width": usable["width"],
+        "height": usable["height"],
+        "aspect ratio": usable["width"] / usable["height"],
+        "number of pixels": usable["width"] * usable["height"],
+        "file size": usable["bytes"],
+        _COLOUR: (~usable["mode"].isin(["1", "L", "LA", "I", "I;16", "F"])).astype(int),
+    }
+
+
+def _about_sizes(usable: pd.DataFrame) -> Iterator[Finding]:
+    """Say which images are of an odd size or shape, and which show nothing."""
+    flat = usable["flat"].astype(bool)
+    if flat.any():
+        yield _finding(
+            "flat", False, usable, flat,
+            f"{_number(flat, 'image')} of which every pixel has the same value: they show nothing.",
+        )  # fmt: skip
+    units = {"width": " pixels", "height": " pixels", "aspect ratio": "", "file size": " bytes"}
+    for feature, unit in units.items():
+        values = _features(usable)[feature]
+        low, high = _fences(values)
+        odd = ((values < low) | (values > high)) & ~flat
+        if odd.any():
+            extremes = sorted({values[odd].min(), values[odd].max()})
+            middle = values.quantile([0.25, 0.75])
+            yield _finding(
+                f"odd {feature}", False, usable, odd,
+                f"{_number(odd, 'image')} far from the others in {feature}: "
+                f"{_from_to(extremes, unit)}, where half of all lie from "
+                f"{_from_to(list(middle), unit)}.",
+            )  # fmt: skip
+    yield from _about_modes(usable)
+
+
+def _from_to(values: Sequence[float], unit: str) -> str:
+    """Return such as ``40 to 394 pixels``."""
+    digits = 0 if unit else 2
+    return " to ".join(f"{value:,.{digits}f}" for value in values) + unit
+
+
+def _about_modes(usable: pd.DataFrame) -> Iterator[Finding]:
+    """Say which images are stored in another way than most, and in which classes they are."""
+    modes = usable["mode"].value_counts()
+    for mode, count in modes.iloc[1:].items():
+        rare = usable["mode"] == mode
+        classes = usable.loc[rare, "class_name"].value_counts()
+        of = ", ".join(f"{number:,} {name}" for name, number in classes.items())
+        yield _finding(
+            "stored otherwise", False, usable, rare,
+            f"{count:,} of {len(usable):,} images are stored as {mode}, not as {modes.index[0]} "
+            f"like most (Pillow's names; L is grey): {of if len(classes) > 1 else 'all ' + of}.",
+        )  # fmt: skip
+
+
+def _fences(values: pd.Series) -> tuple[float, float]:
+    """Return between what values nothing is odd; on a logarithmic scale, since sizes multiply."""
+    logarithms = np.log(values)
+    lower, upper = logarithms.quantile([0.25, 0.75])
+    reach = max(FENCE * (upper - lower), np.log(LEAST_FACTOR))
+    return float(np.exp(lower - reach)), float(np.exp(upper + reach))
+
+
+def _shortcuts(usable: pd.DataFrame, dataset: Dataset) -> tuple[Shortcut, ...]:
+    """Return for each property of the files how well it tells the class that it tells best."""
+    labels = usable["class_name"].map({name: k for k, name in enumerate(dataset.classes)})
+    present = labels.unique()
+    if len(present) < 2:
+        return ()
+    asked = [dataset.positive_label] if dataset.positive else sorted(int(k) for k in present)
+    patients = usable["patient"].to_numpy().astype(str)
+    found = []
+    for feature, values in _features(usable).items():
+        if values.nunique() < 2:
+            found.append(Shortcut(feature))
+            continue
+        # Ranks, from 0 to 1: the area is about order alone, and a score must be in there.
+        ranks = (rankdata(values) - 1) / (len(values) - 1)
+        areas = {k: float(roc_auc_score(labels == k, ranks)) for k in asked}
+        best = max(asked, key=lambda k: abs(areas[k] - 0.5))
+        is_larger = areas[best] >= 0.5
+        truth = (labels == best).to_numpy().astype(int)
+        area = metrics.auc(truth, ranks if is_larger else 1 - ranks, patients)
+        found.append(Shortcut(feature, dataset.classes[best], is_larger, area))
+    return tuple(found)
+
+
+def _about_shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[Finding]:
+    """Say which property of the files tells a class best, where one does."""
+    telling = [one for one in shortcuts if one.tells]
+    if telling:
+        best = max(telling, key=lambda one: one.area.value if one.area else 0.0)
+        others = ", ".join(one.feature for one in telling if one is not best)
+        also = f" So do {others}." if others else ""
+        yield Finding(
+            "size tells the class",
+            False,
+            f"The {best.feature} alone tells {best.class_name} from the rest with an AUC of "
+            f"{best.area}: {best.direction} there.{also} See that no "
+            f"network gets it: one size for all, no bars that show the format.",
+        )
+
+
+# -- the table beside the volumes ----------------------------------------------------------
+
+
+def _about_table(index: pd.DataFrame) -> Iterator[Finding]:
+    """Compare the table that lies beside the images, where there is one, with the files."""
+    if not index.attrs["table"]:
+        return
+    name = Path(index.attrs["table"]).name
+    try:
+        table = compare_table(index)
+    except ValueError as error:
+        yield Finding("table", False, str(error))
+        return
+    wrong = int(table["patient_is_wrong"].sum())
+    if wrong:
+        claimed, true = (
+            table[column].value_counts().to_dict() for column in ("patient_id", "folder")
+        )
+        passes = " Each id has the right number of rows, so that a plain count passes."
+        folders = table.groupby("patient_id")["folder"].nunique()
+        mixed = int((folders > 1).sum())
+        yield Finding(
+            "wrong patient in table",
+            False,
+            f"{name}: patient_id is wrong in {wrong:,} of {len(table):,} rows."
+            f"{passes if claimed == true else ''} {mixed:,} of its {len(folders):,} "
+            f"ids mix slices of several patients: a split by this column leaks. The notebooks "
+            f"take the folder's name.",
+        )
+    for column, what in (
+        ("path_is_missing", "the file named is not there"),
+        ("label_is_wrong", "the label is not what the mask shows"),
+    ):
+        rows = table[table[column]]
+        if len(rows):
+            kind = f"{'missing path' if 'path' in column else 'wrong label'} in table"
+            text = f"{name}: in {len(rows):,} of {len(table):,} rows {what}."
+            examples = rows["image_path"].fillna("(none)").astype(str)
+            shown = tuple(examples[:_EXAMPLES])
+            yield Finding(kind, False, text, shown, len(rows) - len(shown))
+
+
+# -- telling -------------------------------------------------------------------------------
+
+
+def _finding(
+    kind: str,
+    is_fault: bool,
+    table: pd.DataFrame,
+    chosen: pd.Series,
+    text: str,
+    *,
+    with_reason: bool = False,
+    group: str = "",
+) -> Finding:
+    """Return a finding about some rows of the table, with a few of them as examples."""
+    rows = table[chosen]
+    shown = rows.head(_EXAMPLES)
+    number = len(rows)
+    if group:
+        sign = " ~ " if group == "near_copies" else " = "
+        shown = rows[rows[group].isin(rows[group].unique()[:_EXAMPLES])]
+        examples = [sign.join(paths) for _, paths in shown.groupby(group)["path"]]
+        number = rows[group].nunique()
+    elif with_reason:
+        examples = [f"{row.path}: {row.reason}" for row in shown.itertuples()]
+    else:
+        examples = list(shown["path"])
+    places = tuple(int(row) for row in rows.index)
+    return Finding(kind, is_fault, text, tuple(examples), number - len(examples), places)
+
+
+def _problems(findings: Sequence[Finding], rows: int) -> list[str]:
+    """Return the kinds of findings of each row, separated by semicolons."""
+    kinds: list[list[str]] = [[] for _ in range(rows)]
+    for finding in findings:
+        for row in finding.rows:
+            kinds[row].append(finding.kind)
+    return ["; ".join(row) for row in kinds]
+
+
+def _holds_earlier(folder: Path) -> bool:
+    """Return whether a folder has the results of an earlier check in it and nothing else."""
+    return {path.name for path in folder.iterdir()} == {TABLE, SUMMARY}
+
+
+def _number(count: int | pd.Series, what: str) -> str:
+    """Return such as ``1 image`` or ``2,345 images``."""
+    count = int(count) if isinstance(count, int) else int(count.sum())
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _share(members: pd.Series) -> str:
+    return f"{100 * float(members.mean()):.1f} %"
+
+
+def _section(title: str, text: str) -> list[str]:
+    """Return a heading and its text, nothing where there is no text."""
+    return [f"## {title}", text] if text else []
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _told(findings: Sequence[Finding], is_fault: bool) -> str:
+    """Return the faults, or the other findings, each with its examples below it."""
+    lines = []
+    for finding in findings:
+        if finding.is_fault == is_fault:
+            lines.append(f"- **{finding.kind}**: {finding.text}")
+            lines += [f"    - {example}" for example in finding.examples]
+            where = f": see the column problems of {TABLE}" if finding.rows else ""
+            lines += [f"    - and {finding.more:,} more{where}"] if finding.more else []
+    return "\n".join(lines)
+
+
+def _table_of_counts(usable: pd.DataFrame, dataset: Dataset) -> str:
+    """Return the counts beside the registry's, and in the official parts."""
+    parts = [part for part in ("train", "valid", "test") if (usable["part"] == part).any()]
+    found = _counted(usable, dataset)
+    found.setdefault("patients", int(usable["patient"].nunique()))
+    members = {name: usable["class_name"] == name for name in dataset.classes}
+    members["images"] = usable["class_name"] != ""
+    rows = []
+    for name, count in found.items():
+        expected = dataset.counts.get(name)
+        row = [name, f"{count:,}", "" if expected is None else f"{expected:,}"]
+        for part in parts:
+            inside = usable["part"] == part
+            if name in members:
+                row.append(f"{int((members[name] & inside).sum()):,}")
+            else:
+                column = "slide" if name == "slides" else "patient"
+                row.append(f"{usable.loc[inside, column].nunique():,}")
+        rows.append(row)
+    return _table(["", "usable here", "registry", *parts], rows)
+
+
+def _said_of_counts(verification: Verification) -> list[str]:
+    """Return the one thing to say where every count is right."""
+    if {"too few", "too many", "synthetic"} & {one.kind for one in verification.findings}:
+        return []
+    return ["Every number that the registry knows is the one found here."]
+
+
+def _said_of_patients(usable: pd.DataFrame) -> list[str]:
+    """Return how many patients have several classes, or several of what their names tell."""
+    columns = {"class_name": "class"}
+    columns |= {name: name for name in ("subtype", "slide") if name in usable}
+    said = []
+    for column, what in columns.items():
+        several = usable.groupby("patient")[column].agg(lambda values: sorted(set(values)))
+        several = several[several.map(len) > 1]
+        examples = [f"{patient}: {', '.join(values)}" for patient, values in several.items()]
+        shown = f" ({'; '.join(examples[:_EXAMPLES])})" if examples else ""
+        said.append(
+            f"{len(several):,} of {usable['patient'].nunique():,} patients have images of more "
+            f"than one {what}{shown}."
+        )
+    return said
+
+
+def _table_of_shortcuts(shortcuts: Sequence[Shortcut]) -> str:
+    """Return the area under the ROC curve of each property."""
+    rows = []
+    for one in shortcuts:
+        if one.area is None:
+            rows.append([one.feature, "", "", "the same in all images"])
+        else:
+            rows.append([one.feature, one.class_name, one.direction, str(one.area)])
+    header = ["property", "class told best", "where it is", "AUC (95 % over patients)"]
+    return _table(header, rows) if rows else ""
+
+
+def _table_of_sizes(usable: pd.DataFrame, dataset: Dataset) -> str:
+    """Return the five commonest sizes and the classes of the images that have them."""
+    sizes = usable["width"].astype(str) + "×" + usable["height"].astype(str)
+    common = sizes.value_counts().head(5)
+    rows = [
+        [str(size), f"{count:,}"]
+        + [f"{int(((sizes == size) & (usable['class_name'] == name)).sum()):,}"
+           for name in dataset.classes]
+        for size, count in common.items()
+    ]  # fmt: skip
+    rest = sizes.nunique() - len(common)
+    if rest:
+        others = ~sizes.isin(common.index)
+        rows.append(
+            [f"{rest:,} others", f"{int(others.sum()):,}"]
+            + [f"{int((others & (usable['class_name'] == name)).sum()):,}"
+               for name in dataset.classes]
+        )  # fmt: skip
+    return _table(["width×height", "images", *dataset.classes], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown whose columns stand straight in a terminal as well."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in lines
+    )
