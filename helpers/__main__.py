@@ -400,7 +400,9 @@ def _add_verify(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
     verify.add_argument("name", metavar="NAME", help="the dataset, for instance malaria")
     verify.add_argument(
-        "--data-dir", metavar="FOLDER", help="folder with the images, as for run (default: what `data download` fetched)"
+        "--data-dir",
+        metavar="FOLDER",
+        help="folder with the images, as for run (default: what `data download` fetched)",
     )
     verify.add_argument(
         "--output",
