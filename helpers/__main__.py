@@ -17,9 +17,9 @@ _EPILOGUE = """\
 exit codes:
   0    all is well
   1    a notebook failed (its log and executed copy tell why; the others have run),
-       a results.json cannot be read, or a dataset could not be fetched; data verify:
-       something needs a person (files that cannot be read, fewer than the registry says,
-       or a patient or picture on both sides of the official test part)
+       a results.json cannot be read, or a dataset could not be fetched;
+       data verify: something needs a person (files that cannot be read, fewer than the
+       registry says, or a patient or picture on both sides of the official test part)
   2    the call was wrong; one line says what, nothing was started
   130  interrupted (Ctrl-C); everything that was running has been stopped
 
