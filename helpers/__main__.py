@@ -307,7 +307,8 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--data-dir",
         metavar="D",
-        help="folder with the real data of the notebook named (default: drawn sample)",
+        help="the images of the notebook named: a folder, the name of a downloaded set, or a CSV "
+        "file of your own (default: drawn sample)",
     )
     run.add_argument(
         "--output", metavar="O", help="each notebook gets O/<name>/ (default: runs/<profile>)"
@@ -320,7 +321,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--fold",
         metavar="F",
         help="0 to 4: the fifth of the patients that is tested (pneumonia: that validates); "
-        "all: 0, and the frozen backbone over all five (default: 0)",
+        "all: 0, and the frozen backbone (brain_mri: the outlines, too) over all five (default: 0)",
     )
     run.add_argument(
         "-p",

@@ -102,7 +102,9 @@ def _release(release: registry.Release) -> str:
     if release.kaggle:
         page = f"https://www.kaggle.com/datasets/{release.kaggle}"
         alone = not any(file.addresses for file in release.files)
-        purpose = "call `pip install kagglehub` first" if alone else "asked last, where installed"
+        here = ".venv/bin/python -m uv pip install kagglehub"
+        first = f"first `{here}`, elsewhere `pip install kagglehub`"
+        purpose = first if alone else "asked last, where installed"
         lines.append(f"  - <{page}>, by the package kagglehub ({purpose})")
     return "\n".join(lines)
 
