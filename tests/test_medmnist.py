@@ -373,6 +373,7 @@ def test_a_changed_file_makes_a_new_cache(xrays: Path) -> None:
     assert (read_image(str(changed_index["path"][0]), 28) == 7).all()
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_build_one_cache(
     xrays: Path, data_home: Path, checkout: Path
 ) -> None:

@@ -351,6 +351,7 @@ def test_a_folder_needs_to_be_named() -> None:
         load_index("folder")
 
 
+@pytest.mark.slow
 def test_rules_are_for_images_of_ones_own() -> None:
     with pytest.raises(ValueError, match="are for images of one's own"):
         load_index("malaria", classes=["a", "b"])

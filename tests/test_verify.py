@@ -690,6 +690,7 @@ def test_a_wrong_name_is_answered_without_reading_tables() -> None:
     assert last_line(code) == "[]"
 
 
+@pytest.mark.slow
 def test_neither_keras_nor_an_engine_is_imported(cells: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
