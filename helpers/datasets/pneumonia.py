@@ -196,8 +196,8 @@ DATASET = Dataset(
             backbone="efficientnet_lite0",
             learning_rate=5e-4,
             small_epochs=3,  # of the article's network and of its twin
-            # No mirror image: it would lay the heart on the right. The crop changes the format, which
-            # otherwise tells the class: pictures drawn out to squares keep it as their stretch.
+            # No mirror image: it would lay the heart on the right. The crop changes the format,
+            # which tells the class: a picture drawn out to a square keeps it as its stretch.
             augment={
                 "rotate": 10,
                 "zoom": 0.12,
@@ -205,7 +205,7 @@ DATASET = Dataset(
                 "crop": 0.3,
                 "brightness": 20,
                 "contrast": 0.2,
-            },  # fmt: skip
+            },
             why="our best recipe for the real X-rays: fine-tuned, classes balanced, for screening",
         ),
         "source": Profile(
