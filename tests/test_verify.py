@@ -31,6 +31,8 @@ from tiny_images import (
 from helpers import __main__, images, registry, verify
 from helpers.index import load_index
 
+pytestmark = pytest.mark.slow  # many folders are written and read; the fast lane leaves them out
+
 
 def draw_noise(root: Path, patients: tuple[str, ...] = PATIENTS, each: int = 3) -> Path:
     """Write cells that are nothing but noise: no two are alike, no class is told by its size."""
