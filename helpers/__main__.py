@@ -194,8 +194,6 @@ def _print_fact(what: str, text: str) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """Check a dataset's folder, print what was found and write it down."""
-    from helpers import registry
-
     try:
         registry.get(options.name)
     except ValueError as error:

@@ -28,7 +28,7 @@ from helpers.progress import progress
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
 SMALLEST = 8  # pixels; anything smaller shows nothing a network or a reader could use
-LARGEST = 100_000_000  # pixels; more is a scan that was not meant, or a decompression bomb
+LARGEST = packed.LARGEST  # pixels, of files as of images inside archives
 
 Kind = Literal["image", "mask"]
 Source = str | os.PathLike[str] | np.ndarray

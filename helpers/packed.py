@@ -21,7 +21,7 @@ import numpy as np
 
 KEPT = 300_000_000  # bytes; a member up to this size stays in memory while single images are read
 
-LARGEST = 100_000_000  # pixels; as helpers.images has it for files
+LARGEST = 100_000_000  # pixels; more is a scan that was not meant, or a decompression bomb
 
 _ADDRESS = re.compile(
     r"(?P<archive>.+\.npz)#(?P<part>\w+)[/\\](?P<row>\d+)", re.IGNORECASE | re.DOTALL

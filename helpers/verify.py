@@ -631,9 +631,10 @@ def _about_sizes(usable: pd.DataFrame) -> Iterator[Finding]:
             "flat", False, usable, flat,
             f"{_number(flat, 'image')} of which every pixel has the same value: they show nothing.",
         )  # fmt: skip
+    features = _features(usable)
     units = {"width": " pixels", "height": " pixels", "aspect ratio": "", "file size": " bytes"}
     for feature, unit in units.items():
-        values = _features(usable)[feature]
+        values = features[feature]
         low, high = _fences(values)
         odd = ((values < low) | (values > high)) & ~flat
         if odd.any():

@@ -67,6 +67,13 @@ def add(
     known[name] = Release(name, (file,), (file_name,), **settings)
 
 
+def add_cells(known: dict[str, Release], server: Server, folder: Path, name: str = "small") -> None:
+    """Make a release known that is a zip file of cells, of unknown checksum."""
+    archive = write_zip(folder / "set.zip", cells(folder))
+    add(known, server.put("/set", File(archive.read_bytes())), checksum=None,
+        file_name=archive.name, name=name)  # fmt: skip
+
+
 def entries(folder: Path) -> list[str]:
     """Return what lies below a folder, files only."""
     return sorted(
@@ -270,9 +277,7 @@ def test_ctrl_c_while_unpacking_leaves_the_archive_which_the_next_call_uses(
     known: dict[str, Release],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    archive = write_zip(tmp_path / "set.zip", cells(tmp_path))
-    address = server.put("/set", File(archive.read_bytes()))
-    add(known, address, checksum=None, file_name="set.zip")
+    add_cells(known, server, tmp_path)
 
     def interrupted(members: Iterator[object], *_: object) -> Iterator[object]:
         yield next(iter(members))
@@ -533,9 +538,7 @@ def test_a_broken_record_is_no_complete_dataset(
 def test_a_folder_that_was_taken_out_is_noticed(
     server: Server, tmp_path: Path, known: dict[str, Release]
 ) -> None:
-    archive = write_zip(tmp_path / "set.zip", cells(tmp_path))
-    address = server.put("/set", File(archive.read_bytes()))
-    add(known, address, checksum=None, file_name="set.zip")
+    add_cells(known, server, tmp_path)
     folder = downloads.download("small")
     (folder / "cell_images").rename(tmp_path / "elsewhere")
     assert not downloads.status("small").complete
@@ -562,9 +565,7 @@ def test_a_notebook_finds_a_downloaded_dataset_by_its_name(
     known: dict[str, Release],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    archive = write_zip(tmp_path / "set.zip", cells(tmp_path))
-    address = server.put("/set", File(archive.read_bytes()))
-    add(known, address, checksum=None, file_name="set.zip", name="malaria")
+    add_cells(known, server, tmp_path, name="malaria")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="Call  python -m helpers data download malaria"):
         downloads.find("malaria")
