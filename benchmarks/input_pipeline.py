@@ -181,7 +181,9 @@ def conditions(images: int, wanted: argparse.Namespace) -> str:
         f"stretch the cell to a square and do not antialias. Augmentation: rotation, zoom, shift, "
         f"mirror, brightness, contrast; one warp against six layers. The small network is "
         f"`models.small_cnn(filters={FILTERS})`, and its wait counts what lies between two epochs; "
-        f"the aim is at most {100 * WAITING_TARGET:.0f} %. The row after it also counts what "
+        f"the aim is at most {100 * WAITING_TARGET:.0f} %. Most of Keras' share is TensorFlow's "
+        f"own tuning, which now and then stops for seconds between two epochs: switched off, "
+        f"Keras waits no longer than `helpers` does. The row after it also counts what "
         f"Keras itself does between two steps; the last one is about the network that the "
         f"notebooks fine-tune, on {min(TUNED_IMAGES, images):,} cells.\n\n"
         f"Measured on {_cores()} cores, {_processor()}; Python {platform.python_version()}, "
@@ -285,14 +287,14 @@ class _Measures:
         end = _fit(self.plain, self._theirs(), epochs=1).ends[-1]
         return {"first": self.count / (end - start)}
 
-    def _later(self, data: Any) -> dict[str, float]:
-        return {"later": _fit(self.plain, data, epochs=1 + LATER_EPOCHS).rate(self.count)}
+    def _later(self, source: tuple[Any, list[Any]]) -> dict[str, float]:
+        return {"later": _fit(self.plain, source, epochs=1 + LATER_EPOCHS).rate(self.count)}
 
-    def _augmented(self, model: Any, data: Any) -> dict[str, float]:
-        return {"augmented": _fit(model, data, epochs=1 + LATER_EPOCHS).rate(self.count)}
+    def _augmented(self, model: Any, source: tuple[Any, list[Any]]) -> dict[str, float]:
+        return {"augmented": _fit(model, source, epochs=1 + LATER_EPOCHS).rate(self.count)}
 
-    def _waiting(self, data: Any) -> dict[str, float]:
-        epochs = _fit(self.network, data, epochs=1 + LATER_EPOCHS)
+    def _waiting(self, source: tuple[Any, list[Any]]) -> dict[str, float]:
+        epochs = _fit(self.network, source, epochs=1 + LATER_EPOCHS)
         return {"waiting": epochs.waiting(), "idle": epochs.idle()}
 
     def _waiting_of_the_tuned(self) -> dict[str, float]:
@@ -304,12 +306,14 @@ class _Measures:
 
         return load_index(DATASET, self.folder, image_size=self.image_size)
 
-    def _ours(self, index: Any) -> Any:
+    def _ours(self, index: Any) -> tuple[Any, list[Any]]:
+        """Return what ``training.fit`` gives to Keras, and the callbacks that belong to it."""
+        from helpers import backend
         from helpers.loading import Batches
 
-        return Batches(index, BATCH_SIZE, shuffle=True)
+        return backend.prefetched(Batches(index, BATCH_SIZE, shuffle=True))
 
-    def _theirs(self, cached: bool = False) -> Any:
+    def _theirs(self, cached: bool = False) -> tuple[Any, list[Any]]:
         data = self.keras.utils.image_dataset_from_directory(
             str(self.folder),
             label_mode="categorical",
@@ -319,7 +323,7 @@ class _Measures:
             seed=0,
             verbose=False,
         )
-        return data.cache().prefetch(2) if cached else data
+        return (data.cache().prefetch(2) if cached else data), []
 
     def _through(self, layer: Any) -> Any:
         """Return a model that does nothing with an image but what the layer does in training."""
@@ -420,16 +424,17 @@ class _Clock:
         self.fresh = True
 
 
-def _fit(model: Any, data: Any, *, epochs: int) -> Epochs:
-    """Return the clock of so many epochs."""
+def _fit(model: Any, source: tuple[Any, list[Any]], *, epochs: int) -> Epochs:
+    """Return the clock of so many epochs over data that come with callbacks of their own."""
     import keras
 
+    data, callbacks = source
     clock: _Clock = model.clock
     watch = keras.callbacks.LambdaCallback(on_train_begin=clock.start, on_epoch_end=clock.end_epoch)
     with warnings.catch_warnings():
         # A tf.data dataset brings its own order, and Keras says so each time.
         warnings.filterwarnings("ignore", message=".*shuffle=True.*")
-        model.fit(data, epochs=epochs, verbose=0, callbacks=[watch])
+        model.fit(data, epochs=epochs, verbose=0, callbacks=[*callbacks, watch])
     return Epochs(tuple(clock.ends), tuple(clock.busy), tuple(clock.waited))
 
 

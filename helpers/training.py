@@ -185,12 +185,13 @@ def fit(
         callbacks.append(BestModel(model, checkpoint, best_only=valid is not None, **watched))
     if tensorboard is not None:
         callbacks.append(_tensorboard(tensorboard))
+    read, next_order = backend.prefetched(train)
     history = trainee.fit(
-        train,
-        validation_data=valid,
+        read,
+        validation_data=None if valid is None else backend.prefetched(valid)[0],
         epochs=epochs,
         verbose=0,
-        callbacks=callbacks,
+        callbacks=next_order + callbacks,
         class_weight=None if class_weight is None else dict(class_weight),
         # Batches shuffles from its own seed; Keras would shuffle the batches once more, from
         # Python's global random numbers, and no two runs would be alike

@@ -57,6 +57,61 @@ def test_only_jax_is_compiled(monkeypatch: pytest.MonkeyPatch, name: str, compil
     assert backend.jit_compile() is compiled
 
 
+class _Numbers(keras.utils.PyDataset):
+    """Batches of 2, 2 and 1 of the numbers 0 to 4, in an order that an epoch's end reverses."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=1)
+        self.order = np.arange(5)
+
+    num_batches = 3
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        members = self.order[2 * number : 2 * number + 2]
+        return members[:, None].astype(np.uint8), np.ones((len(members), 1), np.float32)
+
+    def on_epoch_end(self) -> None:
+        self.order = self.order[::-1]
+
+
+class _Listener(keras.Model):
+    """Notes what it is trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[int]] = []
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        self.seen.append(np.asarray(data[0])[:, 0].tolist())
+        return {"loss": keras.ops.zeros(())}
+
+
+def test_prefetched_batches_are_those_that_keras_would_have_read() -> None:
+    seen = []
+    for prefetched in (False, True):
+        listener, batches = _Listener(), _Numbers()
+        listener.compile(run_eagerly=True)
+        data, callbacks = backend.prefetched(batches) if prefetched else (batches, [])
+        listener.fit(data, epochs=3, verbose=0, callbacks=callbacks, shuffle=False)
+        seen.append(listener.seen)
+    assert seen[0] == seen[1]
+    down, up = [[4, 3], [2, 1], [0]], [[0, 1], [2, 3], [4]]
+    assert seen[1] == down + up + down
+
+
+def test_prefetched_data_knows_its_length_and_kinds() -> None:
+    data, _ = backend.prefetched(_Numbers())
+    assert len(data) == 3
+    images, labels = next(iter(data))
+    assert (images.dtype, labels.dtype) == ("uint8", "float32")
+
+
+def test_the_other_backends_read_the_batches_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "name", lambda: "jax")
+    batches = _Numbers()
+    assert backend.prefetched(batches) == (batches, [])
+
+
 def test_tensorflow_on_a_processor_starts_sooner() -> None:
     if backend.name() != "tensorflow" or backend.device() != "CPU":
         pytest.skip("for TensorFlow without a GPU")
