@@ -139,7 +139,7 @@ DATASET = Dataset(
             epochs=3,
             backbone="efficientnet_lite0",
             learning_rate=1e-3,
-            small_epochs=6,
+            small_epochs=4,
             augment=_WARP,
             why="small enough to run in a minute on two processor cores",
         ),
