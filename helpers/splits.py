@@ -19,6 +19,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 PARTS = ("train", "valid", "test")
 FOLDS = 5
+OWN_VALIDATION = (0.05, 0.4)
+"""Least and greatest share of an archive's own validation part that is used as it is."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,17 @@ def split_official(
 ) -> pd.DataFrame:
     """Return the index with the archive's own test part, and a validation part worth the name.
 
-    The archive's training and validation parts are merged (an official validation part of
-    16 images can steer nothing), and a fifth of their patients is taken for validation. The
-    test part stays as it is, whoever is in it: ``check_leaks`` counts the patients and
-    pictures that it shares with training.
+    The archive's own validation part is kept where it is worth the name: 5 to 40 % of what is
+    not tested, with every class. Training images of its patients, or of its very pictures, go
+    to it. Otherwise (16 images can steer nothing) training and validation parts are merged, and
+    a fifth of their patients is taken for validation. The test part stays as it is, whoever is
+    in it: ``check_leaks`` counts the patients and pictures that it shares with training.
 
     Args:
         index: with ``part``, ``label`` and ``patient`` (and ``content``, to find copies).
         seed: deals the patients.
-        fold: 0–4: which fifth of the training patients validates; None is the same as 0.
+        fold: 0–4: which fifth of the training patients validates, whatever the archive says;
+            None leaves it to the archive, and is the same as 0 where that has no part for it.
             The test part is the same in all of them.
         drop_shared: leave out the training and validation images whose patient, or whose
             very picture, is in the test part too.
@@ -131,11 +135,14 @@ def split_official(
         split = split[is_test | ~_is_shared(split, is_test)].reset_index(drop=True)
         is_test = split["part"] == "test"
     rest = split[~is_test]
-    _require_patients(rest)
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    dealt = _deal(folds, rest, _linked_patients(rest))
+    linked = _linked_patients(rest)
+    validates = None if fold is not None else _own_validation(rest, linked)
+    if validates is None:
+        _require_patients(rest)
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+        validates = _deal(folds, rest, linked) == valid
     split["split"] = "test"
-    split.loc[~is_test, "split"] = np.where(dealt == valid, "valid", "train")
+    split.loc[~is_test, "split"] = np.where(validates, "valid", "train")
     return _checked(split)
 
 
@@ -260,6 +267,22 @@ def _linked_patients(index: pd.DataFrame) -> np.ndarray:
     edges = coo_array((np.ones(len(index)), (owner, len(names) + picture)), (nodes, nodes))
     groups: np.ndarray = connected_components(edges, directed=False)[1][owner]
     return groups
+
+
+def _own_validation(rest: pd.DataFrame, linked: np.ndarray) -> np.ndarray | None:
+    """Return which images the archive's own validation part holds, None where it is of no use.
+
+    Args:
+        rest: what is not tested, with ``part``.
+        linked: of each image, the number of its group of patients who share a picture.
+    """
+    theirs = rest["part"].to_numpy() == "valid"
+    validates: np.ndarray = np.isin(linked, linked[theirs])
+    if theirs.mean() < OWN_VALIDATION[0] or validates.mean() > OWN_VALIDATION[1]:
+        return None
+    labels = rest["label"].to_numpy()
+    sides = (set(labels[validates]), set(labels[~validates]))
+    return validates if all(side == set(labels) for side in sides) else None
 
 
 def _with_parts(index: pd.DataFrame, dealt: np.ndarray, test: int) -> pd.DataFrame:

@@ -295,6 +295,49 @@ def test_the_official_test_part_stays_as_it_is(fold: int | None) -> None:
     assert 7 <= split.loc[split["split"] == "valid", "patient"].nunique() <= 10
 
 
+def with_validation(patients: int = 8) -> pd.DataFrame:
+    """Return `official` with so many of its 40 training patients in its validation part."""
+    index = official(shared=0)
+    moved = {f"train{number}" for number in range(10, 10 + patients)}
+    index.loc[index["patient"].isin(moved), "part"] = "valid"
+    return index
+
+
+def test_an_official_validation_part_worth_the_name_is_kept() -> None:
+    index = with_validation()
+    for seed in (0, 1):
+        split = split_official(index, seed=seed)
+        assert split["split"].equals(index["part"].rename("split"))
+    dealt = split_official(index, seed=0, fold=0)  # a fold is asked for: it is dealt
+    assert not dealt["split"].equals(index["part"].rename("split"))
+
+
+def test_training_images_of_validation_patients_and_pictures_go_to_validation() -> None:
+    index = with_validation()
+    first = index.index[index["patient"] == "train30"][0]
+    index.loc[first, "content"] = index.loc[index["part"] == "valid", "content"].iloc[0]
+    stray = index.index[index["patient"] == "train12"][0]
+    index.loc[stray, "part"] = "train"
+    split = split_official(index, seed=0)
+    linked = index["patient"].isin({"train12", "train30"})
+    assert (split.loc[linked, "split"] == "valid").all()
+    assert (split.loc[~linked, "split"] == index.loc[~linked, "part"]).all()
+    assert not check_leaks(split).shared_patients
+
+
+@pytest.mark.parametrize("patients", [0, 25])
+def test_an_official_validation_part_of_no_use_is_dealt_anew(patients: int) -> None:
+    split = split_official(with_validation(patients), seed=0)
+    assert 7 <= split.loc[split["split"] == "valid", "patient"].nunique() <= 10
+
+
+def test_an_official_validation_part_that_lacks_a_class_is_dealt_anew() -> None:
+    index = with_validation(12)
+    index.loc[(index["part"] == "valid") & (index["label"] == 1), "part"] = "train"
+    split = split_official(index, seed=0)
+    assert (split.groupby("split")["label"].nunique() == 2).all()
+
+
 def test_five_folds_validate_every_training_patient_once() -> None:
     index = official()
     parts = [split_official(index, seed=3, fold=fold)["split"] for fold in range(5)]
