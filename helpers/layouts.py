@@ -17,10 +17,7 @@ from helpers import images
 from helpers.registry import Dataset
 
 DEPTH = 5  # how many folders below data_dir the folder that holds class folders may lie
-OWN = (
-    "For images of your own, give a CSV file with the columns path and label (and patient). From "
-    'a folder, helpers.index.write_csv(load_index("folder", …), "my.csv") writes one.'
-)
+TREE = 20  # lines at most of what is shown of a folder
 UNKNOWN = -1  # the label of an image whose mask has not been read yet
 
 _SLICE = re.compile(r"_(\d+)$")
@@ -303,9 +300,13 @@ def _stem_of_mask(path: Path, dataset: Dataset) -> str:
 
 def _compared(text: str, root: Path, dataset: Dataset) -> str:
     """Return an error's first sentence with what was expected beside what was found."""
-    columns = side_by_side(_expected_tree(dataset), [f"found in {root}", *_tree(root)])
+    for breadth in ((8, 4, 2), (4, 3, 2), (2, 2, 1)):
+        tree = _tree(root, breadth)
+        if len(tree) <= TREE:
+            break
+    columns = side_by_side(_expected_tree(dataset), [f"found in {root}", *tree])
     found = f"{text}. {expected(dataset)} Found: {_listing(root)}."
-    return f"{found}{_one_too_deep(root, dataset)}\n\n{columns}\n\n{OWN}"
+    return f"{found}{_one_too_deep(root, dataset)}\n\n{columns}"
 
 
 def _one_too_deep(root: Path, dataset: Dataset) -> str:
@@ -333,14 +334,14 @@ def _expected_tree(dataset: Dataset) -> list[str]:
     return lines
 
 
-def _tree(folder: Path, depth: int = 0) -> list[str]:
-    """Return what lies in a folder and in two levels below it, a few names of each."""
-    margin, most = "  " * depth, (8, 4, 2)[depth]
+def _tree(folder: Path, breadth: Sequence[int], depth: int = 0) -> list[str]:
+    """Return what lies in a folder and in two levels below it, so many folders of each level."""
+    margin, most = "  " * depth, breadth[depth]
     folders, files = subfolders(folder), files_in(folder)
     lines = []
     for child in folders[:most]:
         lines.append(f"{margin}{child.name}/")
-        lines += _tree(child, depth + 1) if depth < 2 else []
+        lines += _tree(child, breadth, depth + 1) if depth < 2 else []
     lines += [f"{margin}{file.name}" for file in files[:2]]
     rest = max(0, len(folders) - most), max(0, len(files) - 2)
     names = [f"{many:,} more {what}" for many, what in zip(rest, ("folders", "files"), strict=True)
