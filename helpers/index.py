@@ -257,11 +257,12 @@ def _find(
         return medmnist.find(place, dataset)
     try:
         return layouts.find_images(place, dataset)
-    except ValueError as error:
+    except layouts.NothingFoundError as error:
         archive = medmnist.inside(place, dataset)
-        if archive is None:
+        if archive is None:  # what to do comes first: a runner shows the beginning only
             how = own_csv.NEEDS_MASKS if dataset.reader == "volumes" else ""
-            raise ValueError(f"{error}\n\n{how or own_folder.how_to_list(place)}") from None
+            how = how or own_folder.how_to_list(place)
+            raise ValueError(f"{error.text} {how} {error.more}") from None
         return medmnist.find(archive, dataset)
 
 

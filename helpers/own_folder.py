@@ -22,10 +22,7 @@ from helpers.own_images import (
 )
 from helpers.registry import Dataset
 
-_LIST = (
-    "For images of your own, give a CSV file with the columns path and label (and patient) as "
-    "data_dir."
-)
+_LIST = "For images of your own, give a CSV file"
 
 
 def find_in_folder(
@@ -83,18 +80,15 @@ def how_to_list(root: Path, most: int = 5_000) -> str:
     paths = [PurePosixPath(file.relative_to(root).as_posix()) for file in files
              if layouts.is_image(file)]  # fmt: skip
     if not paths or min(len(path.parts) for path in paths) < 2:
-        return f'{_LIST} From a folder, load_index("folder", …) and write_csv make one.'
+        return f"{_LIST} with the columns path and label (and patient) as data_dir."
     rules = ""
     if _classes_above(paths):
         rules = ', class_from="folder:-2", patient_from="folder:-1"'
     elif guess := guess_patient(paths, {path.parts[-2] for path in paths}):
         rules = f', patient_from="folder:-{guess[0]}"'
     return (
-        f"{_LIST} In Python, this makes one of the folder:\n\n"
-        f"    from helpers.index import load_index, write_csv\n"
-        f'    write_csv(load_index("folder", {str(root)!r}{rules}), "my.csv")\n\n'
-        f"The class is folder:-1 unless class_from says otherwise; patient_from says which folder "
-        f"is the patient. The first image: {paths[0]}{folders_above(paths[0])}."
+        f'{_LIST} as data_dir. write_csv(load_index("folder", {str(root)!r}{rules}), "my.csv") of '
+        f"helpers.index makes one. In {paths[0]}{folders_above(paths[0])}."
     )
 
 

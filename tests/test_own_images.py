@@ -395,7 +395,7 @@ def test_how_to_list_a_folder_of_classes_with_patients_inside_or_without_folders
         draw_file(tmp_path / "data" / CLASSES[number % 2] / f"patient {number}" / "a.png", number)
     with pytest.raises(ValueError, match='class_from="folder:-2", patient_from="folder:-1"'):
         load_index("oct", tmp_path / "data")
-    with pytest.raises(ValueError, match=r'load_index\("folder", …\) and write_csv make one'):
+    with pytest.raises(ValueError, match=r"give a CSV file with the columns path and label"):
         load_index("oct", photographs)
 
 
