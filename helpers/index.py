@@ -69,7 +69,8 @@ def load_index(
     Images of one's own may be of any number of classes; notebooks whose question has two
     answers take two. Labels are numbered in the registry's order where the classes are the
     dataset's (in upper or lower case), else in sorted order; of two classes the second is then
-    the positive one. Without patients, each image is a patient of its own: the split is by
+    the positive one, and one that is called normal, healthy, negative, benign or the like comes
+    first. Without patients, each image is a patient of its own: the split is by
     image, and ``attrs["warnings"]`` says what that may be worth.
 
     Args:
@@ -256,10 +257,12 @@ def _find(
         return medmnist.find(place, dataset)
     try:
         return layouts.find_images(place, dataset)
-    except ValueError:
+    except layouts.NothingFoundError as error:
         archive = medmnist.inside(place, dataset)
-        if archive is None:
-            raise
+        if archive is None:  # what to do comes first: a runner shows the beginning only
+            how = own_csv.NEEDS_MASKS if dataset.reader == "volumes" else ""
+            how = how or own_folder.how_to_list(place)
+            raise ValueError(f"{error.text} {how} {error.more}") from None
         return medmnist.find(archive, dataset)
 
 
@@ -374,7 +377,7 @@ def _require_every_class(
             why += lost[0]["reason"]
         raise ValueError(
             f"The class {class_name!r} of {place} has no usable image: {why}. {found.expected}"
-            + (f" {layouts.OWN}" if by_folder and lost else "")
+            + (f" {own_folder.how_to_list(place)}" if by_folder and lost else "")
         )
 
 

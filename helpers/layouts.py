@@ -17,13 +17,24 @@ from helpers import images
 from helpers.registry import Dataset
 
 DEPTH = 5  # how many folders below data_dir the folder that holds class folders may lie
-OWN = (
-    "For images of your own, give a CSV file with the columns path and label (and patient). From "
-    'a folder, helpers.index.write_csv(load_index("folder", …), "my.csv") writes one.'
-)
+TREE = 20  # lines at most of what is shown of a folder
 UNKNOWN = -1  # the label of an image whose mask has not been read yet
 
 _SLICE = re.compile(r"_(\d+)$")
+
+
+class NothingFoundError(ValueError):
+    """A folder holds no images of a dataset.
+
+    Attributes:
+        text: the message's first sentence.
+        more: what was expected beside what was found.
+    """
+
+    def __init__(self, text: str, more: str) -> None:
+        """Make the message of both."""
+        super().__init__(f"{text} {more}")
+        self.text, self.more = text, more
 
 
 @dataclass
@@ -68,7 +79,7 @@ def find_images(root: Path, dataset: Dataset) -> Found:
         dataset: says how the files are laid out.
 
     Raises:
-        ValueError: it is no such dataset, or a class folder is missing; says what was
+        NothingFoundError: it is no such dataset, or a class folder is missing; says what was
             expected beside what was found.
     """
     find = _find_volumes if dataset.reader == "volumes" else _find_classes
@@ -119,7 +130,7 @@ def _find_classes(root: Path, dataset: Dataset) -> Found:
         if {_plain(child) for folder in group for child in _classes_in(folder, wanted)} == wanted
     ]
     if not whole:
-        raise ValueError(_nothing_found(root, dataset, groups))
+        raise _nothing_found(root, dataset, groups)
     found = Found(whole[0], notes=_about_groups(root, dataset, whole))
     for label, class_name in enumerate(dataset.classes):
         for folder in found.folders:
@@ -196,8 +207,8 @@ def _own_columns(
     return own
 
 
-def _nothing_found(root: Path, dataset: Dataset, groups: list[list[Path]]) -> str:
-    """Return what to say where no set has every class folder."""
+def _nothing_found(root: Path, dataset: Dataset, groups: list[list[Path]]) -> NothingFoundError:
+    """Return the error of a folder in which no set has every class folder."""
     wanted = {name.lower() for name in dataset.classes}
     text = f"{root} holds no images of the dataset {dataset.name!r}"
     if groups:
@@ -223,9 +234,7 @@ def _find_volumes(root: Path, dataset: Dataset) -> Found:
     """
     holders = [folder for folder in _folders(root) if _holds_volumes(folder, dataset)]
     if not holders:
-        raise ValueError(
-            _compared(f"{root} holds no images of the dataset {dataset.name!r}", root, dataset)
-        )
+        raise _compared(f"{root} holds no images of the dataset {dataset.name!r}", root, dataset)
     found = Found(holders[:1])
     if len(holders) > 1:
         twice = ", ".join(str(folder.relative_to(root)) for folder in holders[1:])
@@ -301,11 +310,16 @@ def _stem_of_mask(path: Path, dataset: Dataset) -> str:
 # -- what to say of a folder that is not the dataset ---------------------------------------
 
 
-def _compared(text: str, root: Path, dataset: Dataset) -> str:
-    """Return an error's first sentence with what was expected beside what was found."""
-    columns = side_by_side(_expected_tree(dataset), [f"found in {root}", *_tree(root)])
-    found = f"{text}. {expected(dataset)} Found: {_listing(root)}."
-    return f"{found}{_one_too_deep(root, dataset)}\n\n{columns}\n\n{OWN}"
+def _compared(text: str, root: Path, dataset: Dataset) -> NothingFoundError:
+    """Return an error: its first sentence, and what was expected beside what was found."""
+    for breadth in ((8, 4, 2), (4, 3, 2), (2, 2, 1)):
+        tree = _tree(root, breadth)
+        if len(tree) <= TREE:
+            break
+    columns = side_by_side(_expected_tree(dataset), [f"found in {root}", *tree])
+    found = f"{expected(dataset)} Found: {_listing(root)}."
+    more = f"{found}{_one_too_deep(root, dataset)}\n\n{columns}"
+    return NothingFoundError(f"{text}.", more)
 
 
 def _one_too_deep(root: Path, dataset: Dataset) -> str:
@@ -333,14 +347,14 @@ def _expected_tree(dataset: Dataset) -> list[str]:
     return lines
 
 
-def _tree(folder: Path, depth: int = 0) -> list[str]:
-    """Return what lies in a folder and in two levels below it, a few names of each."""
-    margin, most = "  " * depth, (8, 4, 2)[depth]
+def _tree(folder: Path, breadth: Sequence[int], depth: int = 0) -> list[str]:
+    """Return what lies in a folder and in two levels below it, so many folders of each level."""
+    margin, most = "  " * depth, breadth[depth]
     folders, files = subfolders(folder), files_in(folder)
     lines = []
     for child in folders[:most]:
         lines.append(f"{margin}{child.name}/")
-        lines += _tree(child, depth + 1) if depth < 2 else []
+        lines += _tree(child, breadth, depth + 1) if depth < 2 else []
     lines += [f"{margin}{file.name}" for file in files[:2]]
     rest = max(0, len(folders) - most), max(0, len(files) - 2)
     names = [f"{many:,} more {what}" for many, what in zip(rest, ("folders", "files"), strict=True)

@@ -37,6 +37,10 @@ COLUMNS = ("path", "label", "patient", "split", "mask")
 # what an index has besides: a CSV file may not set it
 _OURS = frozenset({"class_name", "part", "row", "width", "height", "content", "reason",
                    "mask_pixels", "claimed"})  # fmt: skip
+NEEDS_MASKS = (
+    "For images of your own, give a CSV file with the columns path, mask (the mask's file for "
+    "each image) and patient as data_dir."
+)
 _EXPECTED = (
     "Expected: a CSV file in UTF-8 with the columns path and label and, where they are known, "
     "patient, split (train, valid, test) and mask; each path from the CSV file's folder on."

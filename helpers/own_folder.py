@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,18 @@ from pathlib import Path, PurePosixPath
 
 from helpers import layouts, registry
 from helpers.layouts import Found
-from helpers.own_images import OwnImage, Rule, finish, path_rule, with_patients
+from helpers.own_images import (
+    OwnImage,
+    Rule,
+    finish,
+    folders_above,
+    guess_patient,
+    path_rule,
+    with_patients,
+)
 from helpers.registry import Dataset
+
+_LIST = "For images of your own, give a CSV file"
 
 
 def find_in_folder(
@@ -52,8 +63,33 @@ def find_in_folder(
     _require_no_part_as_class(items, rule_text)
     items = _without_copies(items, found)
     _set_parts(items)
+    if class_from is None:
+        _doubt_classes(items, found)
     finish(found, items, root, dataset, classes)
     return found
+
+
+def how_to_list(root: Path, most: int = 5_000) -> str:
+    """Return how to make a CSV file of a folder that holds none of the datasets.
+
+    Args:
+        root: absolute.
+        most: files that are looked at, to tell which folder may be the patient.
+    """
+    files = itertools.islice(_files(root, set()), most)
+    paths = [PurePosixPath(file.relative_to(root).as_posix()) for file in files
+             if layouts.is_image(file)]  # fmt: skip
+    if not paths or min(len(path.parts) for path in paths) < 2:
+        return f"{_LIST} with the columns path and label (and patient) as data_dir."
+    rules = ""
+    if _classes_above(paths):
+        rules = ', class_from="folder:-2", patient_from="folder:-1"'
+    elif guess := guess_patient(paths, {path.parts[-2] for path in paths}):
+        rules = f', patient_from="folder:-{guess[0]}"'
+    return (
+        f'{_LIST} as data_dir. write_csv(load_index("folder", {str(root)!r}{rules}), "my.csv") of '
+        f"helpers.index makes one. In {paths[0]}{folders_above(paths[0])}."
+    )
 
 
 def _below(root: Path, found: Found, class_of: Rule, rule_text: str) -> Iterator[OwnImage]:
@@ -90,6 +126,33 @@ def _require_no_part_as_class(items: list[OwnImage], rule_text: str) -> None:
             f"parts of a split. Which folder, or what in the file name, is the class? The first "
             f"image is {items[0].inside}."
         )
+
+
+def _doubt_classes(items: list[OwnImage], found: Found) -> None:
+    """Warn where the folders that were taken for classes may be patients."""
+    classes = _classes_above([item.inside for item in items])
+    if classes:
+        found.warnings.append(
+            f"Are the classes patients? Each of the {len({item.label for item in items}):,} "
+            f'folders that hold images lies below one other folder only. class_from="folder:-2", '
+            f'patient_from="folder:-1" would give the classes '
+            f"{layouts.shorten(sorted(classes), 8)}."
+        )
+
+
+def _classes_above(paths: Sequence[PurePosixPath]) -> set[str]:
+    """Return the names of the folders two above the images, if they look like classes.
+
+    They do where each folder of images is below only one of them, and these are several but
+    fewer: classes with patients in them. A class, by contrast, is found below many patients.
+    """
+    above: dict[str, set[str]] = {}
+    for path in paths:
+        above.setdefault(path.parent.name, set()).add(path.parent.parent.name)
+    names = set().union(*above.values())
+    is_nested = 1 < len(names) < len(above) and all(len(one) == 1 for one in above.values())
+    is_part = {name.strip().lower() for name in names} & registry.PART_NAMES.keys()
+    return names if is_nested and not is_part and "" not in names else set()
 
 
 def _set_parts(items: list[OwnImage]) -> None:
@@ -157,8 +220,6 @@ def _no_image(root: Path, found: Found) -> str:
         endings = Counter(Path(one["path"]).suffix.lower() or "none" for one in found.left_out)
         known = ", ".join(f"{name} ({many:,})" for name, many in endings.most_common(5))
         return f"{text}Found: {'no files' if not known else f'files with the endings {known}'}."
-    parts = PurePosixPath(Path(example["path"]).relative_to(root).as_posix()).parts[:-1]
-    above = ", ".join(f"folder:-{n} is {name!r}" for n, name in enumerate(parts[::-1], start=1))
-    count = len(found.left_out)
-    where = above or "no folder is above it"
-    return f"{text}{count:,} files were left out; of the first: {example['reason']} ({where})."
+    inside = PurePosixPath(Path(example["path"]).relative_to(root).as_posix())
+    count = f"{len(found.left_out):,} files were left out"
+    return f"{text}{count}; of the first: {example['reason']}{folders_above(inside)}."

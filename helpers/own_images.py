@@ -41,6 +41,12 @@ ANY = Dataset(
 
 Rule = Callable[[PurePosixPath], str | None]
 
+_NEGATIVE = re.compile(
+    r"normal|healthy|negative|neg|no|none|benign|controls?|uninfected|absent|正常|阴性|健康|良性"
+    r"|(no|non|not|without)[ _-].*",
+    re.IGNORECASE,
+)
+
 
 @dataclass
 class OwnImage:
@@ -131,7 +137,21 @@ def with_patients(items: list[OwnImage], found: Found, rule: Rule, text: str) ->
         if item.patient is None:
             reason = f"patient_from={text!r} finds no patient in {item.inside}"
             found.leave_out(item.path, f"{item.where}{reason}")
-    return [item for item in items if item.patient is not None]
+    kept = [item for item in items if item.patient is not None]
+    if kept and all(item.patient == item.label for item in kept):
+        names = layouts.shorten(sorted({item.label for item in kept}), 8)
+        raise ValueError(
+            f"patient_from={text!r} gives each image its class ({names}), not its patient. The "
+            f"first image is {kept[0].inside}{folders_above(kept[0].inside)}."
+        )
+    return kept
+
+
+def folders_above(inside: PurePosixPath) -> str:
+    """Return what rules call the folders of an image, in brackets: `` (folder:-1 is '0')``."""
+    folders = inside.parts[-2::-1]
+    named = ", ".join(f"folder:-{back} is {name!r}" for back, name in enumerate(folders, start=1))
+    return f" ({named or 'no folder is above it'})"
 
 
 def with_classes(items: list[OwnImage], found: Found, rule: Rule, text: str) -> list[OwnImage]:
@@ -231,8 +251,15 @@ def _in_order(
         return tuple(dataset.classes)
     if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=int))
-    # of two classes the second is the positive one: that is where the registry's belongs
-    return tuple(sorted(names, key=lambda name: (name == dataset.positive, name)))
+    if len(names) == 2:
+        # the second is the positive one: where the registry's belongs, and "normal" does not
+        return tuple(sorted(names, key=lambda name: (_rank(name, dataset), name)))
+    return tuple(sorted(names))
+
+
+def _rank(name: str, dataset: Dataset) -> int:
+    """Return where one of two classes belongs: 0 the healthy, 2 the registry's positive one."""
+    return 2 if name == dataset.positive else int(_NEGATIVE.fullmatch(name) is None)
 
 
 def _urgent(dataset: Dataset, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -310,13 +337,25 @@ def _add_slices(rows: list[dict[str, object]], items: list[OwnImage], dataset: D
     """Add what volumes have: the slice's number; the class follows from the mask."""
     claims = {name.casefold(): number for number, name in enumerate(dataset.classes)}
     claims |= {str(number): number for number in range(len(dataset.classes))}
-    numbers = [_number_of_slice(item) for item in items]
-    count: Counter[str] = Counter()
-    for row, item, number in zip(rows, items, numbers, strict=True):
-        count[str(item.patient)] += 1
-        row["slice"] = number if None not in numbers else count[str(item.patient)]
+    for row, item, number in zip(rows, items, _numbers_of_slices(items), strict=True):
+        row["slice"] = number
         row["claimed"] = claims.get(item.label.casefold(), UNKNOWN)
         row["label"], row["class_name"] = UNKNOWN, ""
+
+
+def _numbers_of_slices(items: list[OwnImage]) -> list[int]:
+    """Return each slice's number in its volume.
+
+    Where files are numbered on from volume to volume, or not at all, the slices of each volume
+    are counted from 1: a number must tell how high in the head a slice lies.
+    """
+    numbers = [_number_of_slice(item) for item in items]
+    told = [number for number in numbers if number is not None]
+    patients = [str(item.patient) for item in items]
+    if len(told) == len(items) and (len(set(told)) < len(told) or len(set(patients)) == 1):
+        return told
+    order = pd.Series(told if len(told) == len(items) else range(len(items)))
+    return [int(place) for place in order.groupby(patients).rank()]
 
 
 def _number_of_slice(item: OwnImage) -> int | None:
@@ -351,13 +390,16 @@ def _about_classes(found: Found, dataset: Dataset) -> list[str]:
     """Return what the numbers of the classes are, where somebody may have meant others."""
     if found.classes == tuple(dataset.classes):
         return []
-    numbered = ", ".join(f"{name} = {label}" for label, name in enumerate(found.classes[:8]))
-    more = f" and {len(found.classes) - 8} more" if len(found.classes) > 8 else ""
-    text = f"Classes: {numbered}{more}."
+    numbered = [
+        name if name == str(label) else f"{name} = {label}"
+        for label, name in enumerate(found.classes)
+    ]
+    text = f"Classes: {layouts.shorten(numbered, 8)}."
     if len(found.classes) == 2 and _has_positive(dataset):
         text += (
-            f" {found.classes[1]!r} is the positive one; classes={list(found.classes[::-1])!r} "
-            f"would make it the other."
+            f" {found.classes[1]!r} is the positive one, which sensitivity is about. If it should "
+            f"be the other: load_index(…, classes={list(found.classes[::-1])!r}), or the names 0 "
+            f"and 1 in a CSV file, of which 1 is the positive one."
         )
     urgent = _urgent(dataset, found.classes)
     if urgent != dataset.urgent:
@@ -401,13 +443,26 @@ def _no_patients(items: list[OwnImage]) -> str:
         "was worth 5 to 30 points of accuracy (Tampu 2022, doi 10.1038/s41597-022-01618-6). "
         "Give a column patient in the CSV file, or patient_from."
     )
-    depth = min(len(item.inside.parts) for item in items) - 1
-    for back in range(2, depth + 1):
-        names = {item.inside.parts[-back - 1] for item in items}
-        if len(names) > 5:
-            text += (
-                f' Is it the folder? patient_from="folder:-{back}" would give {len(names):,} '
-                f"patients, such as {min(names)!r}."
-            )
-            break
+    guess = guess_patient([item.inside for item in items], {item.label for item in items})
+    if guess:
+        back, names = guess
+        text += (
+            f' Is it the folder? patient_from="folder:-{back}" would give {len(names):,} '
+            f"patients, such as {min(names)!r}."
+        )
     return text
+
+
+def guess_patient(paths: Sequence[PurePosixPath], classes: set[str]) -> tuple[int, set[str]] | None:
+    """Return which folder may be the patient, counted from the file, and its names.
+
+    Args:
+        paths: of images below their data folder.
+        classes: what is no patient.
+    """
+    depth = min(len(path.parts) for path in paths) - 1
+    for back in range(1, depth + 1):
+        names = {path.parts[-back - 1] for path in paths}
+        if len(names) > 5 and not names & classes:
+            return back, names
+    return None

@@ -7,7 +7,6 @@ images are read in the order in which they lie, one at a time, and nothing is ev
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import zipfile
@@ -19,7 +18,9 @@ from typing import IO
 
 import numpy as np
 
-KEPT = 300_000_000  # bytes; a member up to this size stays in memory while single images are read
+KEPT = (
+    300_000_000  # bytes; members up to this size in all stay in memory while single images are read
+)
 
 LARGEST = 100_000_000  # pixels; more is a scan that was not meant, or a decompression bomb
 
@@ -30,6 +31,9 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+
+_kept: dict[tuple[str, str, int], np.ndarray] = {}  # what ``_member`` unpacked, the oldest first
 
 
 class DamagedArchiveError(ValueError):
@@ -184,13 +188,22 @@ class Reader:
         self._member, self._next = (archive, part), 0
 
 
-@functools.lru_cache(maxsize=1)
 def _member(archive: str, member: str, stamp: int) -> np.ndarray:
-    """Return a whole array of images; ``stamp`` is the time at which the file was changed."""
-    with _explained(archive), zipfile.ZipFile(archive) as opened:
-        stream, shape = _open_member(opened, archive, member)
-        with stream:
-            return np.frombuffer(stream.read(), np.uint8).reshape(shape)
+    """Return a whole array of images; ``stamp`` is the time at which the file was changed.
+
+    Several members are kept, so that images of two parts may be read in turn.
+    """
+    key = (archive, member, stamp)
+    found = _kept.get(key)
+    if found is None:
+        with _explained(archive), zipfile.ZipFile(archive) as opened:
+            stream, shape = _open_member(opened, archive, member)
+            room = KEPT - int(np.prod(shape, dtype=np.int64))
+            while _kept and sum(one.nbytes for one in _kept.values()) > room:
+                del _kept[next(iter(_kept))]
+            with stream:
+                found = _kept[key] = np.frombuffer(stream.read(), np.uint8).reshape(shape)
+    return found
 
 
 def _open_member(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -123,6 +124,43 @@ def small_medmnist(folder: Path) -> Path:
     return folder / "pneumoniamnist.npz"
 
 
+def renamed(
+    tutorial: str, names: dict[str, str], patients: int, most: int, *, known: bool = True
+) -> Callable[[Path], Path]:
+    """Return what copies drawn images under names that say nothing, and writes their list.
+
+    Args:
+        tutorial: whose images.
+        names: what its classes are called in the list.
+        patients: of each class.
+        most: images of each patient and class.
+        known: whether the list names the patients.
+    """
+
+    def make(folder: Path) -> Path:
+        index = load_index(tutorial)
+        owners = index.groupby("label")["patient"].unique()
+        chosen = {patient for own in owners for patient in own[:patients]}
+        index = index[index["patient"].isin(chosen)].groupby(["patient", "label"]).head(most)
+        (folder / "我的 pictures").mkdir()
+        for column in {"path", "mask"} & set(index):
+            copies = [folder / "我的 pictures" / f"{number} {column}{Path(path).suffix}"
+                      for number, path in enumerate(index[column])]  # fmt: skip
+            for path, copy in zip(index[column], copies, strict=True):
+                shutil.copy(path, copy)
+            index = index.assign(**{column: [str(copy) for copy in copies]})
+        number_of = {patient: f"case {number}" for number, patient in enumerate(sorted(chosen))}
+        index = index.assign(
+            class_name=index["class_name"].map(names),
+            patient=index["patient"].map(number_of),
+            part="",
+        )
+        index.attrs["patients_known"] = known
+        return write_csv(index, folder / "my pictures.csv")
+
+    return make
+
+
 REAL = [
     Real(
         "breast_cancer", "breakhis", 240, "pictures of 25 patients",
@@ -156,6 +194,19 @@ SOURCE = [
 ]
 
 OWN = [
+    Own(
+        "breast_cancer", renamed("breast_cancer", {"benign": "a", "malignant": "b"}, 6, 6),
+        "Classes: a = 0, b = 1.", "not stated: ask whoever gave",
+    ),
+    Own(
+        "brain_mri", renamed("brain_mri", {"no tumour": "", "tumour": ""}, 10, 5),
+        "my pictures.csv: ", "not stated: ask whoever gave",
+    ),
+    Own(
+        "malaria",
+        renamed("malaria", {"Uninfected": "healthy", "Parasitized": "babesia"}, 30, 4, known=False),
+        "healthy = 0, babesia = 1.", "NO PATIENTS ARE KNOWN",
+    ),
     Own(
         "oct", three_classes, "Patients were told from the file names",
         "not stated: ask whoever gave",

@@ -163,7 +163,7 @@ def test_expected_and_found_stand_side_by_side(tmp_path: Path) -> None:
         "    DME-2000-2.jpeg",
         "    … and 10 more files",
     ]
-    assert "give a CSV file with the columns path and label" in str(caught.value)
+    assert "For images of your own, give a CSV file" in summary
 
 
 def test_found_is_shortened_where_there_is_much(tmp_path: Path) -> None:

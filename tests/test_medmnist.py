@@ -341,6 +341,32 @@ def test_large_members_are_not_kept_in_memory(xrays: Path, monkeypatch: pytest.M
         np.testing.assert_array_equal(found, arrays()["train_images"][number])
 
 
+def test_parts_read_in_turn_are_unpacked_once_and_within_the_limit(
+    xrays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked: list[str] = []
+    open_member = packed._open_member
+
+    def counting(opened: Any, archive: Any, member: str) -> Any:
+        unpacked.append(member)
+        return open_member(opened, archive, member)
+
+    def read_in_turn() -> list[str]:
+        monkeypatch.setattr(packed, "_kept", {})
+        for number in range(4):
+            for part in ("train", "val"):
+                found = packed.read(packed.address(xrays, part, number))
+                np.testing.assert_array_equal(found, arrays()[f"{part}_images"][number])
+        return unpacked
+
+    monkeypatch.setattr(packed, "shape_of", lambda *_: (40, 28, 28))
+    monkeypatch.setattr(packed, "_open_member", counting)
+    assert read_in_turn() == ["train_images", "val_images"]
+    unpacked.clear()
+    monkeypatch.setattr(packed, "KEPT", 45 * 28 * 28)  # less than both
+    assert read_in_turn() == ["train_images", "val_images"] * 4
+
+
 def test_a_cache_is_built_in_one_pass_a_block_at_a_time(
     xrays: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -315,10 +315,88 @@ def test_one_class_alone_is_refused(tmp_path: Path) -> None:
 def test_patients_taken_for_classes_are_doubted(tmp_path: Path) -> None:
     for number in range(31):
         draw_file(tmp_path / "data" / f"patient {number}" / "a.png", number)
-    index = load_index("folder", tmp_path / "data", patient_from="folder:-1")
+    index = load_index("folder", tmp_path / "data", patient_from=r"patient (\d+)/")
     assert index.attrs["warnings"] == [
         "There are 31 classes. Are they patients? class_from says which folder is the class."
     ]
+
+
+def test_patients_inside_class_folders_are_suspected(tmp_path: Path) -> None:
+    for number in range(8):
+        draw_file(tmp_path / "data" / CLASSES[number % 2] / f"patient {number}" / "a.png", number)
+    index = load_index("folder", tmp_path / "data")
+    warning = index.attrs["notes"][0]
+    assert warning.startswith("Are the classes patients? Each of the 8 folders that hold images")
+    assert 'class_from="folder:-2", patient_from="folder:-1" would give' in warning
+    assert warning.endswith("the classes benign, malignant.")
+    rules = {"class_from": "folder:-2", "patient_from": "folder:-1"}
+    right = load_index("folder", tmp_path / "data", **rules)
+    assert right.attrs["classes"] == list(CLASSES)
+    assert right["patient"].nunique() == 8
+    assert right.attrs["warnings"] == []
+    no_patients = load_index("folder", tmp_path / "data", class_from="folder:-2")
+    (warning,) = no_patients.attrs["warnings"]
+    assert 'patient_from="folder:-1" would give 8 patients' in warning
+
+
+@pytest.mark.parametrize("rule", ["folder:-1", r"/(\d)/"])
+def test_a_class_is_no_patient(patches: Path, rule: str) -> None:
+    with pytest.raises(ValueError, match=r"gives each image its class \(0, 1\)") as caught:
+        load_index("folder", patches, patient_from=rule)
+    assert "8860/0/8860_idx5_x0_class0.png (folder:-1 is '0', folder:-2 is '8860')" in str(
+        caught.value
+    )
+
+
+def test_a_class_is_not_suggested_as_patient(patches: Path) -> None:
+    index = load_index("folder", patches, class_from="folder:-2")
+    assert "patient_from=" not in index.attrs["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("names", "positive"),
+    [
+        (("normal", "fracture"), "fracture"),
+        (("Healthy", "covid"), "covid"),
+        (("not ill", "ill"), "ill"),
+        (("阳性", "阴性"), "阳性"),
+        (("benign", "malignant"), "malignant"),
+        (("abnormal", "zebra"), "zebra"),
+    ],
+)
+def test_the_healthy_are_not_the_positive_class(
+    tmp_path: Path, names: tuple[str, str], positive: str
+) -> None:
+    for name in names:
+        draw_file(tmp_path / "data" / name / "a.png")
+    index = load_index("pneumonia", tmp_path / "data", class_from="folder:-1")
+    assert dataset_of(index).positive == positive
+    (note,) = index.attrs["notes"][1:]
+    assert f"{positive!r} is the positive one" in note
+
+
+def test_a_strangers_folder_given_to_a_notebook_shows_how_to_list_it(patches: Path) -> None:
+    with pytest.raises(ValueError, match="no images of the dataset 'malaria'") as caught:
+        load_index("malaria", patches)
+    message = str(caught.value)
+    line = f'write_csv(load_index("folder", {str(patches)!r}, patient_from="folder:-2"), "my.csv")'
+    assert line in message
+    assert "(folder:-1 is '0', folder:-2 is '8860')" in message
+    assert len(message.splitlines()) < 35
+    with pytest.raises(ValueError, match="columns path, mask") as caught:
+        load_index("brain_mri", patches)
+    assert "write_csv" not in str(caught.value)
+
+
+def test_how_to_list_a_folder_of_classes_with_patients_inside_or_without_folders(
+    photographs: Path, tmp_path: Path
+) -> None:
+    for number in range(8):
+        draw_file(tmp_path / "data" / CLASSES[number % 2] / f"patient {number}" / "a.png", number)
+    with pytest.raises(ValueError, match='class_from="folder:-2", patient_from="folder:-1"'):
+        load_index("oct", tmp_path / "data")
+    with pytest.raises(ValueError, match=r"give a CSV file with the columns path and label"):
+        load_index("oct", photographs)
 
 
 @pytest.mark.parametrize(
@@ -618,6 +696,18 @@ def test_masks_of_a_csv_file_give_the_classes(slices: Path) -> None:
     masks = open_masks(index)
     assert all(masks[row.row].any() == (row.label == 1) for row in index.itertuples())
     assert "claimed" not in index
+
+
+@pytest.mark.parametrize("names", ["numbered on", "not numbered"])
+def test_slices_are_counted_in_each_volume_where_names_do_not(slices: Path, names: str) -> None:
+    lines = slices.read_text("utf-8").splitlines()
+    for number, line in enumerate(lines[1:]):
+        image, rest = line.split(",", 1)
+        stem = f"{number:03d}" if names == "numbered on" else "abcdefghijklmnopqrstuvwxyz"[number]
+        (slices.parent / image).rename(slices.parent / f"{stem}.tif")
+        lines[number + 1] = f"{stem}.tif,{rest}"
+    index = load_index("brain_mri", write(slices.parent, lines))
+    assert set(index.groupby("patient")["slice"].agg(tuple)) == {(1, 2, 3, 4)}
 
 
 def test_labels_that_contradict_the_masks_are_reported(slices: Path) -> None:

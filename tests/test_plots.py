@@ -169,6 +169,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "calibration, intervals": lambda: plots.calibration(CURVES, OWNERS),
     "score_histogram": lambda: plots.score_histogram(TRUTH, SCORES, BINARY),
     "score_strips": lambda: plots.score_strips(TRUTH, SCORES, ["a", "b"] * 40, BINARY),
+    "score_strips, many rows": lambda: plots.score_strips(TRUTH, SCORES, range(80), BINARY),
     "per_patient": lambda: plots.per_patient(PATIENTS),
     "per_patient, intervals": lambda: plots.per_patient(
         PATIENTS.assign(low=[0.8, 0.7, 0.93], high=[0.95, 0.9, 0.97])
@@ -438,7 +439,6 @@ def test_images_of_any_kind_are_drawn_as_uint8() -> None:
         (lambda: plots.calibration(CURVES, bins=1), "two bins or more"),
         (lambda: plots.score_histogram([0], [0.5], FOUR), "two classes"),
         (lambda: plots.score_histogram([], [], BINARY), "no images"),
-        (lambda: plots.score_strips(TRUTH, SCORES, range(80), BINARY), "40 groups at most"),
         (lambda: plots.per_patient(PATIENTS, value="auc"), "lacks auc"),
         (lambda: plots.intervals({}), "at least one figure"),
         (lambda: plots.intervals({"a": Estimate(1, 2, 0)}), "ends below"),

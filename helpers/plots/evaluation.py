@@ -82,6 +82,9 @@ def confusion_names(classes: Sequence[str], positive: str) -> tuple[str, str, st
     return names[0], names[1], names[2], names[3]
 
 
+MOST_STRIPS = 40  # rows of ``score_strips``
+
+
 @drawn
 def confusion(
     truth: npt.ArrayLike,
@@ -419,26 +422,25 @@ def score_strips(
         truth: 1 for the positive class, else 0, (n,).
         scores: score of the positive class, 0–1, (n,).
         groups: the row to which each image belongs, (n,); rows stand in the order in which
-            they first occur.
+            they first occur. Of more than 40 rows, 40 are drawn, spread evenly over that order.
         classes: the names of class 0 and class 1.
         threshold: from this score on an image is called positive.
         positive: name of the class that `truth == 1` means; the second of `classes` if None.
         title: what to see.
 
     Raises:
-        ValueError: different lengths, not two classes, more than 40 groups, or scores
-            outside 0–1.
+        ValueError: different lengths, not two classes, or scores outside 0–1.
     """
     names, positive = _two_classes("score_strips", classes, positive)
     true, score = _truth_and_scores("score_strips", "scores", truth, scores, probabilities=True)
     rows = np.asarray(groups).astype(str)
     _same_length("score_strips", truth=true, groups=rows)
     order = list(dict.fromkeys(rows.tolist()))
-    if len(order) > 40:
-        raise ValueError(
-            f"score_strips: {len(order)} rows cannot be read; pass the images of 40 groups at most."
-        )
+    if len(order) > MOST_STRIPS:  # more cannot be read
+        title += f" ({MOST_STRIPS} of {len(order):,} rows)"
+        order = [order[k] for k in np.linspace(0, len(order) - 1, MOST_STRIPS).astype(int)]
     table = pd.DataFrame({"score": score, "row": rows, "class": np.array(names)[true]})
+    table = table[table["row"].isin(order)]
     figure, (axes,) = _new(1, 1, 10, 2.2 + 0.42 * len(order))
     for k, name in enumerate(names):
         number = list(classes).index(name)
