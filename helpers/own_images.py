@@ -85,6 +85,7 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
         citation=ANY.citation,
         releases=(),
         defects=(),
+        parts={},
         published=(),
     )
 

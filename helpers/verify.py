@@ -252,7 +252,9 @@ def summary(verification: Verification) -> str:
         *_section("What the files' sizes tell", _table_of_shortcuts(verification.shortcuts)),
         *_section("Commonest sizes", _table_of_sizes(verification.usable, dataset)),
         *_section("How the folder was read", _list(verification.notes)),
-        *_section("Known defects of this dataset, for comparison", _list(dataset.defects)),
+        *_section(
+            "Known defects of this dataset, for comparison", _list(list(map(str, dataset.defects)))
+        ),
         f"Every file, with its size, hashes and problems, has a row in {TABLE}.",
     ]
     text = "\n\n".join(parts) + "\n"
