@@ -22,7 +22,8 @@ def count_defects(index: pd.DataFrame) -> pd.DataFrame:
     """Return what is wrong in a set or gives its classes away: one row a kind, zeros included.
 
     ``python -m helpers data verify`` prints the same table. Only what applies has a row:
-    patients where they are known, the official test where there is one.
+    patients where they are known, the official test where there is one. Where ``max_images``
+    left some out, the figures are of those that were taken.
 
     Args:
         index: from ``load_index``; with ``image_size`` also copies and sizes are counted, where

@@ -507,7 +507,11 @@ def _about_copies(usable: pd.DataFrame, patients_known: bool) -> Iterator[Findin
     if not usable["copies"].any():
         return
     several = defects.spread_of_copies(usable, usable["copies"], patients_known)
-    whose = "one patient, class and part" if patients_known else "one class and part, whosever"
+    whose = (
+        "one patient, class and part"
+        if patients_known
+        else "one class and part, of whom is not known"
+    )
     kinds = {
         "copy on both sides": (several["side"], True,
             "in the official test part and outside of it: a test that was seen in training"),
