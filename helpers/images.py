@@ -105,14 +105,14 @@ def read_image(path: str | os.PathLike[str], image_size: int, fit: str = "pad") 
     return _read(path, image_size, fit)[0]
 
 
-def read_original(path: str | os.PathLike[str]) -> np.ndarray:
+def read_original(path: Source) -> np.ndarray:
     """Return an image file's first frame as RGB, upright, at its own size.
 
     Decoded to the last pixel, so that equal arrays are equal pictures; ``read_image`` lets
     the decoder skip detail and is what networks need.
 
     Args:
-        path: the file.
+        path: the file, or the pixels that an archive holds.
 
     Returns:
         uint8 (height, width, 3).
@@ -121,6 +121,16 @@ def read_original(path: str | os.PathLike[str]) -> np.ndarray:
         UnreadableImageError: with the reason.
     """
     return np.asarray(_open_upright(path, "pad")[0])
+
+
+def other_size(mask: Sequence[int], image: Sequence[int]) -> str:
+    """Return the reason for which an image with a mask of another size is left out.
+
+    Args:
+        mask: width and height in pixels.
+        image: the same.
+    """
+    return "its mask has another size: {}×{} instead of {}×{}".format(*mask, *image)
 
 
 def read_mask(path: str | os.PathLike[str], image_size: int, fit: str = "pad") -> np.ndarray:

@@ -28,6 +28,7 @@ from helpers import (
     samples,
     tables,
 )
+from helpers.defects import count_defects as count_defects  # part of what an index offers
 from helpers.own_csv import write_csv as write_csv  # part of what an index offers
 from helpers.own_images import dataset_of as dataset_of
 from helpers.paths import data_home
@@ -472,7 +473,7 @@ def _compare_sizes(index: pd.DataFrame, masks: pd.DataFrame) -> None:
     differs = (index["reason"] == "") & (
         (index["width"] != masks["width"]) | (index["height"] != masks["height"])
     )
-    index.loc[differs, "reason"] = [
-        f"its mask has another size: {mask.width}×{mask.height} instead of {row.width}×{row.height}"
-        for mask, row in zip(masks[differs].itertuples(), index[differs].itertuples(), strict=True)
-    ]
+    sizes = (
+        table.loc[differs, ["width", "height"]].to_numpy(int).tolist() for table in (masks, index)
+    )
+    index.loc[differs, "reason"] = list(map(images.other_size, *sizes))

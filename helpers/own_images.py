@@ -91,6 +91,7 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
         citation=ANY.citation,
         releases=(),
         defects=(),
+        parts={},
         published=(),
     )
 

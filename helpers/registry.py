@@ -81,6 +81,23 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Defect:
+    """Something that is wrong in a dataset's files, or that misleads whoever uses them.
+
+    Attributes:
+        what: in one or several sentences, without the last full stop.
+        source: who says so, and of which files it was counted.
+    """
+
+    what: str
+    source: str
+
+    def __str__(self) -> str:
+        """Return both, for the data page, the check of a folder and the model card."""
+        return f"{self.what} ({self.source})."
+
+
+@dataclass(frozen=True)
 class Download:
     """A file to fetch: where it lies, and how to tell that it is the right one.
 
@@ -117,6 +134,7 @@ class Release:
         kaggle: ``owner/name`` of the same images on Kaggle; empty where there are none.
         note: what sets it apart from the dataset's other releases.
         counts: images and patients, where they are not the dataset's.
+        parts: how many images the official parts have, where they are not the dataset's.
         licence: where it is not the dataset's.
         pixels: height and width where all images have been made alike; else None.
     """
@@ -127,6 +145,7 @@ class Release:
     kaggle: str = ""
     note: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
     licence: str = ""
     pixels: int | None = None
 
@@ -149,12 +168,15 @@ class Dataset:
         positive: the class that sensitivity is about; None where more than two classes stand
             side by side.
         patient_of: from a file name to the patient, or None where the name has none.
+        patient_rule: the same in words: how a file name gives the patient.
         patient_example: how a good file name looks, for error messages.
         same_patient: ids that belong to one patient, as id → the id that stands for both.
         releases: what can be fetched, the whole set first.
         patient_maps: names of files beside the class folders that give patients, if any.
         fit: how an image that is not square becomes square: see ``helpers.images.read_image``.
         counts: of the whole set: ``images``, ``patients``, and one number a class.
+        parts: how many images of each class the official ``"train"``, ``"valid"`` and ``"test"``
+            have; empty where the archive has no split of its own.
         licence: and what it allows.
         citation: how to cite the data.
         article: the published tutorial that ours answers.
@@ -190,11 +212,13 @@ class Dataset:
     citation: str
     article: str
     profiles: Mapping[str, Profile]
+    patient_rule: str = ""
     same_patient: Mapping[str, str] = field(default_factory=dict)
     releases: tuple[Release, ...] = ()
     patient_maps: tuple[str, ...] = ()
     fit: str = "pad"
-    defects: tuple[str, ...] = ()
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    defects: tuple[Defect, ...] = ()
     published: tuple[Published, ...] = ()
     describe: Callable[[PurePath], dict[str, object] | None] | None = None
     part_names: Mapping[str, str] = field(default_factory=lambda: dict(PART_NAMES))
@@ -290,18 +314,19 @@ def release(name: str) -> Release:
 
 
 def medmnist(
-    name: str, images: int, checksums: Mapping[int, str], earlier: str = ""
+    name: str, parts: Mapping[str, int], checksums: Mapping[int, str], earlier: str = ""
 ) -> tuple[Release, ...]:
     """Return the four sizes of a set of MedMNIST+: one ``.npz`` file each.
 
     Args:
         name: such as ``"pneumoniamnist"``; larger ones get their pixels behind it, as the
             authors call them (``"pneumoniamnist_224"``).
-        images: how many there are.
+        parts: images in ``"train"``, ``"valid"`` and ``"test"``.
         checksums: md5 by height and width in pixels.
         earlier: address at which the smallest lay before, the same file.
     """
     found = []
+    images = sum(parts.values())
     for pixels, md5 in checksums.items():
         own = name if pixels == 28 else f"{name}_{pixels}"
         file = Download(
@@ -321,6 +346,7 @@ def medmnist(
                 note="MedMNIST+, small and cropped to a square, in one file; patients are not "
                 "told, the split is the authors'",
                 counts={"images": images},
+                parts=parts,
                 licence="CC BY 4.0 (MedMNIST, doi 10.1038/s41597-022-01721-8)",
                 pixels=pixels,
             )

@@ -661,7 +661,7 @@ def _card_figures(record: Record) -> str:
 def _card_limitations(record: Record, known: object | None) -> list[str]:
     """Return the limitations that the registry knows of, and those of every such model."""
     defects = getattr(known, "defects", None) or ()
-    sentences = [defects] if isinstance(defects, str) else [str(defect) for defect in defects]
+    sentences = [str(defect) for defect in defects]
     if record["data"]["synthetic"]:
         sentences.append("Trained on drawn images: useless on real ones, and meant to be.")
     return [

@@ -23,9 +23,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
-from sklearn.metrics import roc_auc_score
 
-from helpers import images, metrics, registry
+from helpers import defects, images, metrics, packed, registry
 from helpers.index import COLUMNS, compare_table, load_index
 from helpers.paths import atomic_folder
 from helpers.progress import progress
@@ -122,6 +121,9 @@ class Verification:
         findings: faults first.
         shortcuts: one for each property of the files.
         notes: what the reader of the folder had to say.
+        counted: the table that the notebook prints of the same images: see
+            ``helpers.defects.count_defects``.
+        patients_known: False where every image stands for a patient of its own (MedMNIST).
     """
 
     dataset: Dataset
@@ -129,7 +131,9 @@ class Verification:
     images: pd.DataFrame
     findings: tuple[Finding, ...]
     shortcuts: tuple[Shortcut, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    counted: pd.DataFrame = field(default_factory=pd.DataFrame)
+    patients_known: bool = True
 
     @property
     def usable(self) -> pd.DataFrame:
@@ -162,8 +166,11 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
         raise UnusableFolderError(str(error)) from error
     root = Path(index.attrs["root"])
     table, thumbnails = _measured(index, root)
+    known = bool(index.attrs["patients_known"])
     usable = table[table["reason"] == ""]
-    copies, near = _copies(usable), _near_copies(usable, thumbnails)
+    copies = _copies(usable)
+    # One patient's pictures always look alike; whose they are must be known.
+    near = _near_copies(usable, thumbnails) if known else 0 * copies
     for column, groups in (("copies", copies), ("near_copies", near)):
         table[column] = groups.reindex(table.index, fill_value=0)
     usable = table[table["reason"] == ""]
@@ -173,7 +180,7 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
         *_about_counts(usable, dataset),
         *_about_unused(table),
         *_about_sides(usable),
-        *_about_copies(usable),
+        *_about_copies(usable, known),
         *_about_near_copies(usable),
         *_about_sizes(usable),
         *_about_shortcuts(shortcuts),
@@ -183,7 +190,9 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
     table["problems"] = _problems(findings, len(table))
     table = table.drop(columns="flat")
     notes = tuple(str(note) for note in index.attrs["notes"])
-    return Verification(dataset, root, table, tuple(findings), shortcuts, notes)
+    beside = defects.table_beside(index)
+    counted = defects.tally(usable, dataset, usable["copies"], beside, patients_known=known)
+    return Verification(dataset, root, table, tuple(findings), shortcuts, notes, counted, known)
 
 
 def require_free(folder: Path) -> None:
@@ -237,12 +246,15 @@ def summary(verification: Verification) -> str:
         *_section("Faults", _told(verification.findings, True)),
         *_section("Notices", _told(verification.findings, False)),
         "## Images",
-        _table_of_counts(verification.usable, dataset),
-        _list(_said_of_counts(verification) + _said_of_patients(verification.usable)),
+        _table_of_counts(verification.usable, dataset, verification.patients_known),
+        _list(_said_of_counts(verification) + _said_of_patients(verification)),
+        *_section("Defects, as the notebook counts them", _table_of_defects(verification.counted)),
         *_section("What the files' sizes tell", _table_of_shortcuts(verification.shortcuts)),
         *_section("Commonest sizes", _table_of_sizes(verification.usable, dataset)),
         *_section("How the folder was read", _list(verification.notes)),
-        *_section("Known defects of this dataset, for comparison", _list(dataset.defects)),
+        *_section(
+            "Known defects of this dataset, for comparison", _list(list(map(str, dataset.defects)))
+        ),
         f"Every file, with its size, hashes and problems, has a row in {TABLE}.",
     ]
     text = "\n\n".join(parts) + "\n"
@@ -281,27 +293,34 @@ def _look_at_all(
 ) -> Iterator[tuple[dict[str, object], np.ndarray]]:
     """Yield what is to be known of each file, in order, few pictures in memory at a time."""
     # Threads suffice: Pillow decodes, and hashlib hashes, outside Python's lock.
-    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+    # An archive is unpacked by one reader, since it can only be read forwards.
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool, packed.Reader() as archives:
         starts = range(0, len(files), _BLOCK)
         for start in progress(starts, "checking images", total=len(starts)):
             block = slice(start, start + _BLOCK)
-            yield from pool.map(_look_at, files[block], masks[block])
+            sources = [
+                archives.read(file) if packed.is_address(file) else file for file in files[block]
+            ]
+            yield from pool.map(_look_at, sources, masks[block])
 
 
-def _look_at(path: str, mask: str) -> tuple[dict[str, object], np.ndarray]:
-    """Return the table's entries for one file, and its thumbnail."""
-    entry: dict[str, object] = {**_UNREAD, "bytes": _bytes_of(path), "reason": ""}
+def _look_at(source: images.Source, mask: str) -> tuple[dict[str, object], np.ndarray]:
+    """Return the table's entries for one file, or one image of an archive, and its thumbnail."""
+    entry: dict[str, object] = {**_UNREAD, "bytes": _bytes_of(source), "reason": ""}
     try:
-        pixels = images.read_original(path)
+        pixels = images.read_original(source)
         height, width = pixels.shape[:2]
         if mask:
             _require_size(mask, width, height)
     except images.UnreadableImageError as error:
         return entry | {"reason": str(error)}, np.zeros(_THUMBNAIL**2, np.uint8)
-    with Path(path).open("rb") as stream:
-        file_hash = hashlib.file_digest(stream, _hash).hexdigest()
-    with Image.open(path) as image:  # only the head of the file: nothing is decoded again
-        mode = image.mode
+    if isinstance(source, np.ndarray):
+        file_hash, mode = _hash(source.tobytes()).hexdigest(), "L" if source.ndim == 2 else "RGB"
+    else:
+        with Path(source).open("rb") as stream:
+            file_hash = hashlib.file_digest(stream, _hash).hexdigest()
+        with Image.open(source) as image:  # only the head of the file: nothing is decoded again
+            mode = image.mode
     picture = _hash(f"{width}×{height} ".encode())
     picture.update(np.ascontiguousarray(pixels).data)
     size = (_THUMBNAIL, _THUMBNAIL)
@@ -321,10 +340,12 @@ def _hash(data: bytes = b"") -> hashlib.blake2b:
     return hashlib.blake2b(data, digest_size=16)
 
 
-def _bytes_of(path: str) -> int:
+def _bytes_of(source: images.Source) -> int:
     """Return a file's size in bytes, 0 where it has vanished or may not be looked at."""
+    if isinstance(source, np.ndarray):
+        return source.nbytes
     try:
-        return Path(path).stat().st_size
+        return Path(source).stat().st_size
     except OSError:
         return 0
 
@@ -334,9 +355,7 @@ def _require_size(mask: str, width: int, height: int) -> None:
     with Image.open(mask) as opened:
         size = opened.size
     if size != (width, height):
-        raise images.UnreadableImageError(
-            f"its mask has another size: {size[0]}×{size[1]} instead of {width}×{height}"
-        )
+        raise images.UnreadableImageError(images.other_size(size, (width, height)))
 
 
 # -- is it the whole set, and can it be read? ----------------------------------------------
@@ -429,9 +448,9 @@ def _about_sides(usable: pd.DataFrame) -> Iterator[Finding]:
 
     The official training and validation parts are one side: the notebooks merge them.
     """
-    tested = usable["part"] == "test"
-    if tested.any() and not tested.all():
-        shared = _in_both(usable["patient"], tested, ~tested)
+    tested = defects.in_test(usable)
+    if tested is not None:
+        shared = defects.in_both(usable["patient"], tested, ~tested)
         if shared.any():
             yield _finding(
                 "patient on both sides", True, usable, shared & tested,
@@ -441,9 +460,9 @@ def _about_sides(usable: pd.DataFrame) -> Iterator[Finding]:
                 f"show them.",
             )  # fmt: skip
         if "number" in usable:
-            yield from _about_numbers(usable, tested, shared)
+            yield from _about_numbers(usable, tested)
     valid = usable["part"] == "valid"
-    shared = _in_both(usable["patient"], valid, usable["part"] == "train")
+    shared = defects.in_both(usable["patient"], valid, usable["part"] == "train")
     if shared.any():
         yield _finding(
             "patient in train and valid", False, usable, shared & valid,
@@ -452,21 +471,9 @@ def _about_sides(usable: pd.DataFrame) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _in_both(values: pd.Series, one: pd.Series, other: pd.Series) -> pd.Series:
-    """Return which rows have a value that occurs in both of two parts."""
-    return values.isin(values[one].unique()) & values.isin(values[other].unique())
-
-
-def _about_numbers(
-    usable: pd.DataFrame, tested: pd.Series, shared_patients: pd.Series
-) -> Iterator[Finding]:
-    """Say which bare numbers occur on both sides under different series.
-
-    Whether such a number is one person depends on how the numbers were given, which nobody
-    has published; the registry's rule takes them for different ones.
-    """
-    told_already = usable.loc[shared_patients, "number"].unique()
-    shared = _in_both(usable["number"], tested, ~tested) & ~usable["number"].isin(told_already)
+def _about_numbers(usable: pd.DataFrame, tested: pd.Series) -> Iterator[Finding]:
+    """Say which bare numbers occur on both sides under different series."""
+    shared = defects.shared_numbers(usable, tested)
     if not shared.any():
         return
     numbers = pd.Series(sorted(usable.loc[shared, "number"].unique()))
@@ -492,22 +499,19 @@ def _copies(usable: pd.DataFrame) -> pd.Series:
     Flat pictures (every pixel the same) are no copies of one another: they show nothing.
     """
     again = usable["pixel_hash"].duplicated(keep=False) & ~usable["flat"].astype(bool)
-    return _numbered(usable["pixel_hash"].where(again))
+    return defects.numbered(usable["pixel_hash"].where(again))
 
 
-def _numbered(names: pd.Series) -> pd.Series:
-    """Return numbers from 1 for names in order of appearance, 0 for none."""
-    return pd.Series(pd.factorize(names)[0] + 1, names.index)
-
-
-def _about_copies(usable: pd.DataFrame) -> Iterator[Finding]:
+def _about_copies(usable: pd.DataFrame, patients_known: bool) -> Iterator[Finding]:
     """Say which pictures are there more than once, and what each kind of copy spoils."""
-    rows = usable[usable["copies"] > 0]
-    if rows.empty:
+    if not usable["copies"].any():
         return
-    side = np.where(rows["part"] == "test", "test", "rest")
-    by_group = rows.assign(side=side).groupby("copies")
-    several = by_group[["side", "part", "class_name", "patient"]].nunique() > 1
+    several = defects.spread_of_copies(usable, usable["copies"], patients_known)
+    whose = (
+        "one patient, class and part"
+        if patients_known
+        else "one class and part, of whom is not known"
+    )
     kinds = {
         "copy on both sides": (several["side"], True,
             "in the official test part and outside of it: a test that was seen in training"),
@@ -517,8 +521,8 @@ def _about_copies(usable: pd.DataFrame) -> Iterator[Finding]:
             "under two classes: one of the labels is wrong"),
         "copy under two patients": (several["patient"], False,
             "under two patients, whom the notebooks therefore deal as one"),
-        "copy of one patient": (~several.any(axis="columns"), False,
-            "under one patient, class and part: they count twice"),
+        "copy of one patient" if patients_known else "copy": (~several.any(axis="columns"), False,
+            f"under {whose}: they count twice"),
     }  # fmt: skip
     for kind, (groups, is_fault, where) in kinds.items():
         chosen = usable["copies"].isin(groups.index[groups])
@@ -565,7 +569,7 @@ def _near_copies(usable: pd.DataFrame, thumbnails: np.ndarray) -> pd.Series:
     group = connected_components(edges, directed=False)[1]
     in_pairs = np.isin(np.arange(len(once)), pairs)
     named = pd.Series(group, once.index).where(in_pairs)
-    return none.add(_numbered(named), fill_value=0).astype(int)
+    return none.add(defects.numbered(named), fill_value=0).astype(int)
 
 
 def _pairs(vectors: np.ndarray, patients: np.ndarray) -> np.ndarray:
@@ -614,10 +618,7 @@ def _about_near_copies(usable: pd.DataFrame) -> Iterator[Finding]:
 def _features(usable: pd.DataFrame) -> dict[str, pd.Series]:
     """Return the properties of files that a class may be told by without the picture."""
     return {
-        "width": usable["width"],
-        "height": usable["height"],
-        "aspect ratio": usable["width"] / usable["height"],
-        "number of pixels": usable["width"] * usable["height"],
+        **defects.sizes_of(usable),
         "file size": usable["bytes"],
         _COLOUR: (~usable["mode"].isin(["1", "L", "LA", "I", "I;16", "F"])).astype(int),
     }
@@ -679,25 +680,22 @@ def _fences(values: pd.Series) -> tuple[float, float]:
 
 def _shortcuts(usable: pd.DataFrame, dataset: Dataset) -> tuple[Shortcut, ...]:
     """Return for each property of the files how well it tells the class that it tells best."""
-    labels = usable["class_name"].map({name: k for k, name in enumerate(dataset.classes)})
-    present = labels.unique()
-    if len(present) < 2:
+    if usable["class_name"].nunique() < 2:
         return ()
-    asked = [dataset.positive_label] if dataset.positive else sorted(int(k) for k in present)
     patients = usable["patient"].to_numpy().astype(str)
     found = []
     for feature, values in _features(usable).items():
-        if values.nunique() < 2:
+        told = defects.told_best(values, usable["class_name"], dataset)
+        if not told:
             found.append(Shortcut(feature))
             continue
+        class_name, area = told[0]
+        is_larger = area >= 0.5
         # Ranks, from 0 to 1: the area is about order alone, and a score must be in there.
         ranks = (rankdata(values) - 1) / (len(values) - 1)
-        areas = {k: float(roc_auc_score(labels == k, ranks)) for k in asked}
-        best = max(asked, key=lambda k: abs(areas[k] - 0.5))
-        is_larger = areas[best] >= 0.5
-        truth = (labels == best).to_numpy().astype(int)
-        area = metrics.auc(truth, ranks if is_larger else 1 - ranks, patients)
-        found.append(Shortcut(feature, dataset.classes[best], is_larger, area))
+        truth = (usable["class_name"] == class_name).to_numpy().astype(int)
+        estimate = metrics.auc(truth, ranks if is_larger else 1 - ranks, patients)
+        found.append(Shortcut(feature, class_name, is_larger, estimate))
     return tuple(found)
 
 
@@ -834,11 +832,18 @@ def _told(findings: Sequence[Finding], is_fault: bool) -> str:
     return "\n".join(lines)
 
 
-def _table_of_counts(usable: pd.DataFrame, dataset: Dataset) -> str:
+def _table_of_defects(counted: pd.DataFrame) -> str:
+    """Return the table that the notebook shows as a data frame."""
+    rows = [[str(name), *map(str, row)] for name, *row in counted.itertuples(name=None)]
+    return _table(["counted", *counted], rows)
+
+
+def _table_of_counts(usable: pd.DataFrame, dataset: Dataset, patients_known: bool) -> str:
     """Return the counts beside the registry's, and in the official parts."""
     parts = [part for part in ("train", "valid", "test") if (usable["part"] == part).any()]
     found = _counted(usable, dataset)
-    found.setdefault("patients", int(usable["patient"].nunique()))
+    if patients_known:
+        found.setdefault("patients", int(usable["patient"].nunique()))
     members = {name: usable["class_name"] == name for name in dataset.classes}
     members["images"] = usable["class_name"] != ""
     rows = []
@@ -863,14 +868,16 @@ def _said_of_counts(verification: Verification) -> list[str]:
     return ["Every number that the registry knows is the one found here."]
 
 
-def _said_of_patients(usable: pd.DataFrame) -> list[str]:
+def _said_of_patients(verification: Verification) -> list[str]:
     """Return how many patients have several classes, or several of what their names tell."""
+    if not verification.patients_known:
+        return ["Patients are not known: every image stands for one of its own."]
+    usable = verification.usable
     columns = {"class_name": "class"}
     columns |= {name: name for name in ("subtype", "slide") if name in usable}
     said = []
     for column, what in columns.items():
-        several = usable.groupby("patient")[column].agg(lambda values: sorted(set(values)))
-        several = several[several.map(len) > 1]
+        several = defects.several_of(usable, column)
         examples = [f"{patient}: {', '.join(values)}" for patient, values in several.items()]
         shown = f" ({'; '.join(examples[:_EXAMPLES])})" if examples else ""
         said.append(

@@ -74,7 +74,7 @@ def test_the_source_profile_is_the_article() -> None:
 
 
 def test_the_defects_and_the_licence_are_told() -> None:
-    text = " ".join(DATASET.defects)
+    text = " ".join(map(str, DATASET.defects))
     assert "3,894" in text
     assert "post-contrast" in text
     assert "NC" in DATASET.licence

@@ -60,7 +60,7 @@ def test_counts_are_those_of_release_two(oct_set: Dataset) -> None:
 
 
 def test_the_defects_tell_the_releases_apart(oct_set: Dataset) -> None:
-    text = " ".join(oct_set.defects)
+    text = " ".join(map(str, oct_set.defects))
     for fact in (
         "v2",
         "v3",

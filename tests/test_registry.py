@@ -11,6 +11,7 @@ import pytest
 from helpers import registry
 from helpers.datasets.malaria import patient_of
 from helpers.registry import Dataset
+from tools import docs
 
 
 @pytest.fixture
@@ -35,10 +36,40 @@ def test_every_dataset_is_complete() -> None:
         assert dataset.counts["images"] == sum(dataset.counts[kind] for kind in dataset.classes)
         assert dataset.tutorial == f"{dataset.number:02d}_{name}"
         assert all(value not in dataset.same_patient for value in dataset.same_patient.values())
-        for text in (dataset.title, dataset.task, dataset.licence, dataset.citation):
+        texts = (dataset.title, dataset.task, dataset.licence, dataset.citation)
+        for text in (*texts, dataset.article, dataset.patient_rule):
             assert text.strip() == text != ""
+        for defect in dataset.defects:
+            assert defect.what
+            assert defect.source
+            assert not defect.what.endswith(".")  # str adds the source, then the full stop
+        for published in dataset.published:
+            assert published.figures
+            assert published.protocol
+            assert published.source
+        assert dataset.defects
+        assert dataset.published
+        assert all(release.tree for release in dataset.releases)
         for profile in dataset.profiles.values():
             assert profile.why
+
+
+def test_the_official_parts_add_up_to_the_whole_set() -> None:
+    for dataset in registry.in_order():
+        for class_name in dataset.classes if dataset.parts else ():
+            found = sum(counts[class_name] for counts in dataset.parts.values())
+            assert found == dataset.counts[class_name]
+        for release in dataset.releases:
+            if release.parts:
+                assert sum(release.parts.values()) == release.counts["images"]
+    assert set(registry.get("oct").parts) == {"train", "valid", "test"}
+    assert registry.release("oct_v3").parts == {"train": 108_309, "test": 1_000}
+    assert not registry.get("brain_mri").parts  # no official split
+
+
+def test_the_data_page_is_what_the_registry_says() -> None:
+    page = docs.CHECKOUT / "data" / "README.md"
+    assert page.read_text(encoding="utf-8") == docs.data_page(), "call  make docs"
 
 
 def test_what_a_dataset_need_not_say(malaria: Dataset) -> None:

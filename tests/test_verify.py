@@ -118,7 +118,7 @@ def test_a_folder_without_defects_has_no_finding(tmp_path: Path, name: str) -> N
     assert "**0 faults and 0 notices.**" in text
     assert "## Faults" not in text
     assert "Every number that the registry knows is the one found here." in text
-    assert found.dataset.defects[0] in text
+    assert str(found.dataset.defects[0]) in text
 
 
 def test_the_table_tells_size_mode_and_hashes_of_each_image(tmp_path: Path) -> None:

@@ -69,7 +69,10 @@ def data_page() -> str:
             dataset.task,
             f"- **Size:** {counts}\n"
             f"- **Classes:** {_classes(dataset)}\n"
-            f"- **A file name:** `{dataset.patient_example}`\n"
+            f"- **Layout:** {_layout(dataset)}\n"
+            f"- **Official split:** {_parts(dataset)}\n"
+            f"- **A file name:** `{dataset.patient_example}`; the patient is "
+            f"{dataset.patient_rule}.\n"
             f"- **Licence:** {dataset.licence}.\n"
             f"- **To cite:** {dataset.citation}.\n"
             f"- **The article that our notebook answers:** {dataset.article.strip()}",
@@ -92,6 +95,32 @@ def data_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _layout(dataset: registry.Dataset) -> str:
+    """Return how the images lie, and which folders stand for official parts."""
+    if dataset.reader == "volumes":
+        return (
+            f"a folder for each patient; beside each image its mask, whose name ends in "
+            f"`{dataset.mask_suffix}`, and perhaps the table `{dataset.table}`"
+        )
+    folders = " ".join(f"`{name}/`" for name in dataset.classes)
+    parts = "`train/`, `val/`, `test/`"
+    if dataset.part_names != registry.PART_NAMES:
+        parts = ", ".join(f"`{name}/` is {part}" for name, part in dataset.part_names.items())
+    return f"a folder for each class, {folders}, alone or in folders of official parts ({parts})"
+
+
+def _parts(dataset: registry.Dataset) -> str:
+    """Return the sizes of the official parts, in classes where they are known."""
+    if not dataset.parts:
+        return "none in the archive; ours is by patient"
+    return "; ".join(
+        f"{part} {sum(counts.values()):,} ("
+        + ", ".join(f"{number:,} {name}" for name, number in counts.items())
+        + ")"
+        for part, counts in dataset.parts.items()
+    )
+
+
 def _release(release: registry.Release) -> str:
     """Return a release with its files, a line each; what is not known is left out."""
     size = f" ({release.pixels} pixels)" if release.pixels else ""
@@ -99,6 +128,12 @@ def _release(release: registry.Release) -> str:
     lines = [f"- **`{release.name}`**{size}" + (f": {note}" if note else "")]
     most = "at most" if release.pixels else "about"
     lines += [f"  - {_download(file, most)}" for file in release.files if file.addresses]
+    if release.tree and release.pixels is None:
+        paths = ", ".join(f"`{path}`" for path in release.tree[:3])
+        lines.append(f"  - holds files such as {paths}")
+    if release.parts and release.pixels in (None, 28):
+        parts = ", ".join(f"{part} {number:,}" for part, number in release.parts.items())
+        lines.append(f"  - official split: {parts}")
     if release.kaggle:
         page = f"https://www.kaggle.com/datasets/{release.kaggle}"
         alone = not any(file.addresses for file in release.files)
