@@ -38,6 +38,8 @@ TENSORFLOW = "2.21.*"
 _FILE = "kernel.json"
 _MARK = APPLICATION  # our entry in a kernel's metadata
 _NATIVE = "python3"  # Jupyter's own; ipykernel brings it, so it is always there
+_DEVICE_FILES = Path("/dev")
+_DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 class KernelError(ValueError):
@@ -69,8 +71,8 @@ def gpus() -> tuple[str, ...]:
     if listed:  # "GPU 0: NVIDIA H200 (UUID: GPU-…)", and indented lines for parts of a card
         cards = [line for line in listed if line.startswith("GPU ")]
         return tuple(line.partition(": ")[2].partition(" (UUID")[0] for line in cards)
-    files = [path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()]
-    described = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    files = [path for path in _DEVICE_FILES.glob("nvidia[0-9]*") if path.name[6:].isdigit()]
+    described = sorted(_DRIVER.glob("*/information"))
     names = [_model(path) for path in described] if len(described) == len(files) else []
     return tuple(names or ["NVIDIA GPU"] * len(files))
 
