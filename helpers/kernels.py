@@ -174,7 +174,7 @@ def kernel_json(device: str, backend: str) -> dict[str, Any]:
         # Both would otherwise take the whole card at once, and a second notebook find none.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        # Errors only; that there is no card, or no driver for it, is one.
+        # Errors only: that there is no card, or no driver for it, is one.
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     if device == "cpu":  # also where there is a GPU, so that the kernel does what it says
@@ -195,9 +195,7 @@ def kernel_json(device: str, backend: str) -> dict[str, Any]:
 def kernels_folder(prefix: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of kernels of an environment, ``None``: of the user, for all of theirs."""
     if prefix is None:
-        from jupyter_core.paths import jupyter_data_dir
-
-        return Path(jupyter_data_dir()) / "kernels"
+        return Path(_manager().user_kernel_dir)
     return Path(prefix).expanduser().absolute() / "share" / "jupyter" / "kernels"
 
 

@@ -784,7 +784,7 @@ def _place(where: Mapping[str, Any]) -> str:
 def _one_line(text: str) -> str:
     """Return a text without line breaks and colours, cut where nobody reads on."""
     line = " ".join(_COLOURS.sub("", text).split())
-    return line if len(line) <= 300 else line[:297] + " …"
+    return line if len(line) <= 500 else line[:497] + " …"
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
