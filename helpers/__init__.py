@@ -12,13 +12,13 @@ import os
 
 __version__ = "0.1.0"
 
-_ENGINES = ("tensorflow", "jax", "torch")
+ENGINES = ("tensorflow", "jax", "torch")
 
 
 def _installed_engine() -> str:
     """Return the first engine for Keras that is installed here, TensorFlow before the others."""
-    found = (engine for engine in _ENGINES if importlib.util.find_spec(engine) is not None)
-    return next(found, _ENGINES[0])
+    found = (engine for engine in ENGINES if importlib.util.find_spec(engine) is not None)
+    return next(found, ENGINES[0])
 
 
 # Told apart for the runner: a kernel of another environment makes a choice of its own.

@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers run|report|data …``."""
+"""The command line: ``python -m helpers run|report|data|kernels …``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from helpers import __version__, registry, runner
+from helpers import __version__, kernels, registry, runner
 
 FINE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -30,10 +30,13 @@ examples (in the checkout, python is .venv/bin/python):
   python -m helpers report runs/sample           table and HTML again, from what is there
   python -m helpers data download malaria        the real images; then --data-dir malaria
   python -m helpers data verify oct --data-dir OCT2017    is it all there, and what is wrong in it?
+  python -m helpers kernels install              Jupyter kernels: CPU, and GPU if there is one
+  python -m helpers run all --kernel tutorials-gpu
 """
 
 
 _SIZES = ("images", "patients", "slides")
+_ANYWHERE = object()  # where a kernel lies: wherever Jupyter finds it first
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.action(options)
-    except runner.WrongCall as error:
+    except (runner.WrongCall, kernels.KernelError) as error:
         print(f"helpers: {error}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
@@ -240,6 +243,59 @@ def _downloaded(name: str) -> str:
     return str(state.folder)
 
 
+def _list_kernels(_: argparse.Namespace) -> int:
+    """Print our kernels that Jupyter finds, the names of the others, and this machine's GPUs."""
+    found = kernels.installed()
+    ours = [kernel for kernel in found if kernel.name in kernels.NAMES]
+    for kernel in ours:
+        print(f"{kernel.name}  {kernel.display_name}".rstrip())
+        _print_fact("device", kernel.device.upper())
+        _print_fact("backend", kernel.backend)
+        _print_fact("python", kernel.interpreter)
+        _print_fact("folder", str(kernel.folder))
+        _print_fact("BROKEN", kernel.problem)
+    if not ours:
+        print(f"None of our kernels is installed. That does  {kernels.COMMAND} install")
+    others = [kernel.name for kernel in found if kernel not in ours]
+    print(f"Other Jupyter kernels: {', '.join(others) or 'none'}")
+    print(f"GPUs here: {', '.join(kernels.gpus()) or 'none'}")
+    return FINE
+
+
+def _install_kernels(options: argparse.Namespace) -> int:
+    """Write our kernels for what the machine has, or the one that was asked for."""
+    devices, backend = kernels.resolve(options.device, options.backend)
+    place = kernels.kernels_folder(options.prefix)
+    for device in devices:
+        folder = kernels.install(device, backend, place)
+        print(f"{folder.name}  {kernels.DEVICES[device]}, {backend}: {folder}")
+        if device == "gpu":
+            if not kernels.gpus():
+                _warn("this machine shows no NVIDIA card; the kernel stops in its set-up cell here")
+            if kernels.is_cpu_build(backend):
+                command = kernels.install_command(backend, "gpu")
+                _warn(f"the {backend} that is installed cannot use a GPU. Replace it:  {command}")
+        hidden = kernels.hidden_by(folder)
+        if hidden:
+            _warn(hidden)
+        else:
+            print(f"    python -m helpers run all --kernel {folder.name}")
+    print("JupyterLab shows what is installed in its launcher, after a reload of its page.")
+    return FINE
+
+
+def _remove_kernel(options: argparse.Namespace) -> int:
+    """Remove one of our kernels."""
+    place = None if options.prefix is _ANYWHERE else kernels.kernels_folder(options.prefix)
+    print(f"Removed: {kernels.remove(options.name, place)}")
+    return FINE
+
+
+def _warn(text: str) -> None:
+    """Print a warning where it does not mix with what was asked for."""
+    print(f"helpers: warning: {text}", file=sys.stderr)
+
+
 def _given(options: argparse.Namespace) -> dict[str, str]:
     """Return the notebook parameters of a call, as typed.
 
@@ -293,6 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_report(commands)
     _add_data(commands)
+    _add_kernels(commands)
     return parser
 
 
@@ -312,7 +369,11 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--output", metavar="O", help="each notebook gets O/<name>/ (default: runs/<profile>)"
     )
     run.add_argument(
-        "--kernel", metavar="K", default="python3", help="Jupyter kernel (default: python3)"
+        "--kernel",
+        metavar="K",
+        default="python3",
+        help="Jupyter kernel, with its own backend and device: one that `kernels` lists "
+        "(default: python3)",
     )
     run.add_argument("--seed", metavar="N", help="rules sample, split, shuffling and weights")
     run.add_argument(
@@ -411,9 +472,67 @@ def _add_verify(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
+def _add_kernels(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands, "kernels", "list, install or remove the Jupyter kernels", _list_kernels
+    )
+    actions = parser.add_subparsers(metavar="ACTION")
+    _command(actions, "list", "print which kernels are installed (the default)", _list_kernels)
+    install = _command(
+        actions, "install", "register Jupyter kernels for the CPU and the GPU", _install_kernels
+    )
+    install.add_argument(
+        "--device",
+        metavar="D",
+        default="auto",
+        help="cpu, gpu (also without one, as on a cluster's login node), or auto: "
+        "cpu, and gpu if there is one (default: auto)",
+    )
+    install.add_argument(
+        "--backend",
+        metavar="B",
+        help="tensorflow, jax or torch (default: $KERAS_BACKEND, else tensorflow)",
+    )
+    _add_place(install, None, " (default)")
+    remove = _command(actions, "remove", "remove a kernel that install has made", _remove_kernel)
+    remove.add_argument(
+        "name",
+        metavar="NAME",
+        help=f"{' or '.join(kernels.NAMES)}: what Jupyter finds first, unless you say where",
+    )
+    _add_place(remove, _ANYWHERE)
+
+
+def _add_place(command: argparse.ArgumentParser, default: object, word: str = "") -> None:
+    """Add the options that say where a kernel lies; they all set ``prefix``."""
+    places = command.add_mutually_exclusive_group()
+    places.add_argument(
+        "--user",
+        dest="prefix",
+        action="store_const",
+        const=None,
+        default=default,
+        help=f"your own folder, for every Jupyter that you start{word}",
+    )
+    places.add_argument(
+        "--sys-prefix",
+        dest="prefix",
+        action="store_const",
+        const=sys.prefix,
+        default=default,
+        help="this Python environment only",
+    )
+    places.add_argument(
+        "--prefix",
+        metavar="FOLDER",
+        default=default,
+        help="FOLDER/share/jupyter/kernels, for a Jupyter elsewhere",
+    )
+
+
 def _command(
     commands: argparse._SubParsersAction[_Parser], name: str, purpose: str, action: object
-) -> argparse.ArgumentParser:
+) -> _Parser:
     """Return the parser of a new command that says its purpose and carries out an action."""
     sentence = f"{purpose[0].upper()}{purpose[1:]}."
     command = commands.add_parser(

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
+
+from helpers import kernels
 
 # TensorFlow advises programmers about re-traced functions; a reader cannot act on it.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -30,11 +33,27 @@ def device() -> str:
 
 
 def describe() -> str:
-    """Return one line for the set-up cell: Keras version, backend with version, device."""
+    """Return for the set-up cell: Keras version, backend with version, device.
+
+    That is one line on a processor in float32, as every machine has it. A second one names
+    the card, its memory and the precision on a GPU, and the precision alone where it is
+    another. What depends on the device is said here and in no later cell.
+
+    Raises:
+        RuntimeError: the kernel is one for a GPU, and the backend finds none; says what to do.
+    """
     module = importlib.import_module(name())
-    return (
-        f"Keras {keras.__version__} on {name()} {module.__version__}, computing on the {device()}"
-    )
+    place = device()
+    if place != "GPU" and os.environ.get(kernels.DEVICE_VARIABLE) == "gpu":
+        raise RuntimeError(kernels.missing_gpu(name()))
+    line = f"Keras {keras.__version__} on {name()} {module.__version__}, computing on the {place}"
+    precision = keras.config.dtype_policy().name
+    if place == "GPU":
+        card = _of_this_backend(_CARD)()
+        memory = kernels.gpu_memory(card)
+        room = "" if memory is None else f" with {memory:.0f} GiB of memory"
+        return f"{line}\n{card}{room}, precision {precision}"
+    return line if precision == "float32" else f"{line}\nPrecision {precision}"
 
 
 def jit_compile() -> bool:
@@ -132,6 +151,26 @@ def _torch_device() -> str:
     return "GPU" if torch.cuda.is_available() else "CPU"
 
 
+def _tensorflow_card() -> str:
+    import tensorflow
+
+    card = tensorflow.config.list_physical_devices("GPU")[0]
+    details = tensorflow.config.experimental.get_device_details(card)
+    return str(details.get("device_name", "GPU"))
+
+
+def _jax_card() -> str:
+    import jax
+
+    return str(jax.devices()[0].device_kind)
+
+
+def _torch_card() -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name(0))
+
+
 def _tensorflow_gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[Any, Any]:
     import tensorflow
 
@@ -174,6 +213,7 @@ def _start_sooner() -> None:
 
 
 _DEVICE = {"tensorflow": _tensorflow_device, "jax": _jax_device, "torch": _torch_device}
+_CARD = {"tensorflow": _tensorflow_card, "jax": _jax_card, "torch": _torch_card}
 _GRADIENT = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}
 
 _start_sooner()

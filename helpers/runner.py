@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib.util
 import json
 import math
 import os
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import helpers
-from helpers import downloads, results
+from helpers import downloads, kernels, results
 from helpers.paths import atomic_file
 
 PROFILES = ("sample", "best", "source")
@@ -211,11 +212,16 @@ def plan(
         notebooks: where the notebooks are, see :func:`notebook_folder`.
 
     Raises:
-        WrongCall: an unknown name, a value of the wrong type, a missing folder, or results
-            that are there already.
+        WrongCall: an unknown name, a value of the wrong type, a missing folder, a kernel that
+            is not there or cannot start, or results that are there already.
     """
     jobs = []
-    for name, notebook in find_notebooks(names, notebooks).items():
+    found = find_notebooks(names, notebooks)
+    try:
+        kernels.require(kernel)
+    except kernels.KernelError as error:
+        raise WrongCall(str(error)) from error
+    for name, notebook in found.items():
         declared = read_parameters(notebook)
         if "output_dir" not in declared:
             raise WrongCall(f"{notebook.name} has no parameter output_dir to put results into.")
@@ -387,8 +393,36 @@ def _values(
             )
         if name == "fold" and value not in (None, 0, 1, 2, 3, 4, "all"):
             raise WrongCall(f"fold takes 0 to 4, all or none, not {text!r}.")
+        if name == "seed" and isinstance(value, int) and not 0 <= value < 2**32:
+            raise WrongCall(f"seed takes a whole number from 0 to {2**32 - 1}, not {value}.")
+        known = _known_backbones() if name == "backbone" and value is not None else ()
+        if known and value not in known:
+            raise WrongCall(
+                f"There is no backbone {value!r}; {_nearest(str(value), known)} "
+                f"(efficientnet_lite0, and those of keras.applications)."
+            )
         values[name] = _absolute(name, value)
     return values
+
+
+def _known_backbones() -> tuple[str, ...]:
+    """Return the names that ``helpers.backbones`` takes, without the ten seconds of an import.
+
+    They stand in Keras' own list of its networks. Where that cannot be read (another Keras),
+    nothing is returned, and the notebook itself refuses a wrong name.
+    """
+    package = importlib.util.find_spec("keras")
+    if package is None or package.origin is None:
+        return ()
+    try:
+        source = (Path(package.origin).parent / "applications" / "__init__.py").read_text("utf-8")
+        lines = ast.parse(source).body
+    except (OSError, ValueError, SyntaxError):
+        return ()
+    imports = [line for line in lines if isinstance(line, ast.ImportFrom)]
+    names = [alias.name for line in imports for alias in line.names]
+    networks = [name.lower() for name in names if name[:1].isupper()]  # modules are lower case
+    return ("efficientnet_lite0", *sorted(networks)) if networks else ()
 
 
 def _absolute(name: str, value: Value) -> Value:
@@ -734,7 +768,7 @@ def _explain(event: Mapping[str, Any], where: Mapping[str, Any], job: Job) -> st
         )
     if kind == "kernel":
         return (
-            f"there is no Jupyter kernel {job.kernel!r} here; `jupyter kernelspec list` shows "
+            f"there is no Jupyter kernel {job.kernel!r} here any more; {kernels.COMMAND}  shows "
             "which there are"
         )
     if event.get("prompt"):
@@ -750,7 +784,7 @@ def _place(where: Mapping[str, Any]) -> str:
 def _one_line(text: str) -> str:
     """Return a text without line breaks and colours, cut where nobody reads on."""
     line = " ".join(_COLOURS.sub("", text).split())
-    return line if len(line) <= 300 else line[:297] + " …"
+    return line if len(line) <= 500 else line[:497] + " …"
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -14,7 +14,7 @@ from helpers import backend
 
 
 def test_one_line_names_keras_backend_and_device() -> None:
-    line = backend.describe()
+    line = backend.describe().split("\n")[0]
     found = re.fullmatch(r"Keras (\S+) on (\w+) (\S+), computing on the (CPU|GPU)", line)
     assert found, line
     assert found[1] == importlib.metadata.version("keras")
@@ -118,3 +118,45 @@ def test_tensorflow_on_a_processor_starts_sooner() -> None:
     import tensorflow
 
     assert tensorflow.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
+
+
+def test_a_kernel_for_a_gpu_stops_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence with what to do; a kernel for the processor, or any other, goes on."""
+    monkeypatch.setattr(backend, "_of_this_backend", lambda functions: lambda: "CPU")
+    for wanted in ("cpu", ""):
+        monkeypatch.setenv("TUTORIALS_DEVICE", wanted)
+        assert backend.describe().endswith("computing on the CPU")
+    monkeypatch.setenv("TUTORIALS_DEVICE", "gpu")
+    with pytest.raises(RuntimeError, match=r"finds none.*tutorials-cpu.*pip install") as caught:
+        backend.describe()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("memory", "told"),
+    [(140.4, " with 140 GiB of memory"), (None, ""), (15.99, " with 16 GiB of memory")],
+)
+def test_a_gpu_is_told_with_its_memory_and_the_precision(
+    monkeypatch: pytest.MonkeyPatch, memory: float | None, told: str
+) -> None:
+    cards = {"DEVICE": "GPU", "CARD": "NVIDIA H200"}
+    answers = {id(getattr(backend, f"_{name}")): value for name, value in cards.items()}
+    monkeypatch.setattr(backend, "_of_this_backend", lambda table: lambda: answers[id(table)])
+    monkeypatch.setattr(backend.kernels, "gpu_memory", lambda card: memory)
+    monkeypatch.setenv("TUTORIALS_DEVICE", "gpu")
+    first, second = backend.describe().split("\n")
+    assert first.endswith(", computing on the GPU")
+    assert second == f"NVIDIA H200{told}, precision float32"
+
+
+def test_another_precision_is_told_on_a_processor_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend.device() != "CPU":
+        pytest.skip("for a machine without a GPU")
+    monkeypatch.delenv("TUTORIALS_DEVICE", raising=False)
+    assert "\n" not in backend.describe()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert backend.describe().split("\n")[1:] == ["Precision mixed_bfloat16"]
+    finally:
+        keras.config.set_dtype_policy(before)

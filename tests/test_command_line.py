@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_notebooks import SAVE, record, write_notebook
+from tiny_notebooks import PARAMETERS, SAVE, record, write_notebook
 
 import helpers
 from helpers import __main__, downloads, registry, runner
@@ -48,6 +48,9 @@ def _call(*words: str) -> int:
         ("run malaria -p epoch 3", "did you mean 'epochs'?"),
         ("run malaria -p epochs three", "epochs takes a whole number or none"),
         ("run malaria --seed x", "seed takes a whole number"),
+        ("run malaria --seed -1 --dry-run", "seed takes a whole number from 0 to 4294967295"),
+        ("run malaria --kernel pyhton3", "did you mean 'python3'?"),
+        ("run malaria --kernel fortran --dry-run", "There is no Jupyter kernel 'fortran'"),
         ("run malaria --profile fast", "(sample, best, source)"),
         ("run malaria --fold 9", "fold takes 0 to 4"),
         ("run malaria --data-dir nowhere", "there is no"),
@@ -63,6 +66,13 @@ def _call(*words: str) -> int:
         ("data sample malria", "Did you mean 'malaria'?"),
         ("data download malria", "Did you mean 'malaria'?"),
         ("data download", "required: NAME"),
+        ("kernels instal", "invalid choice: 'instal'"),
+        ("kernels install --device gup", "did you mean 'gpu'?"),
+        ("kernels install --backend tensroflow", "did you mean 'tensorflow'?"),
+        ("kernels install --user --sys-prefix", "not allowed with"),
+        ("kernels remove", "required: NAME"),
+        ("kernels remove tutorials-gup", "did you mean 'tutorials-gpu'?"),
+        ("kernels remove tutorials-gpu --prefix nowhere", "There is no kernel 'tutorials-gpu' in"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_two(
@@ -78,7 +88,19 @@ def test_a_wrong_call_is_one_line_and_two(
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "run --help", "data list", "run malaria -p epoch 3", "run all --dry-run"]
+    "words",
+    [
+        "--help",
+        "run --help",
+        "data list",
+        "run malaria -p epoch 3",
+        "run all --dry-run",
+        "run malaria --kernel fortran --dry-run",
+        "kernels",
+        "kernels install --help",
+        "kernels install --prefix env",
+        "kernels remove fortran",
+    ],
 )
 def test_nothing_heavy_is_imported_to_answer(stand: Path, words: str) -> None:
     """An answer within a second: that is so because of what is not imported."""
@@ -124,6 +146,52 @@ def test_a_dry_run_starts_nothing(stand: Path, capsys: pytest.CaptureFixture[str
     assert _call("run", "--dry-run") == 0
     assert "breast_cancer: 01_breast_cancer.ipynb would" in capsys.readouterr().out
     assert not list(stand.iterdir())
+
+
+def test_a_dry_run_refuses_an_unknown_backbone(
+    stand: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tiny notebooks have no backbone; the real ones do."""
+    write_notebook(stand.parent / "notebooks" / "04_oct.ipynb", SAVE,
+                   parameters=f"{PARAMETERS}backbone: str | None = None\n")  # fmt: skip
+    assert _call("run", "oct", "-p", "backbone", "resnet50v3", "--dry-run") == 2
+    assert "no backbone 'resnet50v3'; did you mean 'resnet50v2'?" in capsys.readouterr().err
+    for known in ("efficientnet_lite0", "vgg16", "none"):
+        assert _call("run", "oct", "-p", "backbone", known, "--dry-run") == 0
+
+
+def test_kernels_are_installed_listed_and_removed(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Into a folder where Jupyter looks first; what is odd is a warning, and the code stays 0."""
+    monkeypatch.setattr(__main__.kernels, "gpus", lambda: ())
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setenv("JUPYTER_PATH", str(stand / "env" / "share" / "jupyter"))
+    folder = stand / "env" / "share" / "jupyter" / "kernels"
+    assert _call("kernels", "install", "--prefix", "env") == 0
+    out, err = capsys.readouterr()
+    assert f"tutorials-cpu  Medical image tutorials (CPU), tensorflow: {folder}" in out
+    assert "helpers run all --kernel tutorials-cpu\n" in out
+    assert err == ""
+    assert _call("kernels", "install", "--device", "gpu", "--prefix", "env") == 0
+    assert "warning: this machine shows no NVIDIA card" in capsys.readouterr().err
+    assert _call("kernels") == 0
+    out = capsys.readouterr().out
+    assert "tutorials-cpu  Medical image tutorials (CPU)\n    device:  CPU\n" in out
+    assert f"    backend: tensorflow\n    python:  {sys.executable}\n    folder:  " in out
+    assert re.search(r"^Other Jupyter kernels: .*python3", out, re.MULTILINE)
+    assert out.endswith("GPUs here: none\n")
+    assert _call("run", "malaria", "--kernel", "tutorials-gpu", "--dry-run") == 0
+    assert "    kernel tutorials-gpu; limit" in capsys.readouterr().out
+    (folder / "tutorials-gpu" / "kernel.json").write_text("{")
+    assert _call("run", "malaria", "--kernel", "tutorials-gpu", "--dry-run") == 2
+    assert "'tutorials-gpu' cannot start: " in capsys.readouterr().err
+    assert _call("kernels", "list") == 0
+    assert "    BROKEN:  " in capsys.readouterr().out
+    assert _call("kernels", "remove", "tutorials-gpu") == 0
+    assert _call("kernels", "remove", "tutorials-cpu", "--prefix", "env") == 0
+    assert f"Removed: {folder / 'tutorials-cpu'}\n" in capsys.readouterr().out
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.slow

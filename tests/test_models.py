@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import models
+from helpers import backbones, models, runner
 
 SIZE = 32
 # What Keras itself does on the way to get_weights() is not ours to mend.
@@ -660,3 +660,8 @@ def test_all_applications_are_known() -> None:
 def test_a_head_that_needs_larger_images_says_so() -> None:
     with pytest.raises(ValueError, match="image_size"):
         models.transfer("mobilenet", head="malaria", image_size=64, weights="none")
+
+
+def test_the_runner_knows_the_same_backbones_without_keras() -> None:
+    """It reads them from Keras' own list, and refuses a misspelt one before anything starts."""
+    assert set(runner._known_backbones()) == set(backbones.backbones())

@@ -1,5 +1,6 @@
 """The runner: what it refuses, what it leaves, and that nothing keeps running."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from tiny_notebooks import SAVE, record, write_notebook
 
 import helpers
-from helpers import downloads, report, results, runner
+from helpers import downloads, kernels, report, results, runner
 
 ROOT = Path(runner.__file__).resolve().parent.parent
 
@@ -171,6 +172,8 @@ def test_a_wrong_type_is_named(annotation: str, text: str, kinds: str) -> None:
         ({"data_dir": "malaria"}, "has not been downloaded. Call  python -m helpers data download"),
         ({"weights": "mine/none.h5"}, "weights: there is no .*none.h5"),
         ({"output_dir": "x"}, "say --output"),
+        ({"seed": "-1"}, "seed takes a whole number from 0 to 4294967295, not -1"),
+        ({"seed": "4294967296"}, "not 4294967296"),
     ],
 )
 def test_a_wrong_parameter_is_one_line(
@@ -438,12 +441,31 @@ def test_a_failed_replacement_keeps_the_earlier_results(
 
 
 @slow
-def test_an_unknown_kernel_is_named(notebooks: Path) -> None:
+def test_a_kernel_that_went_meanwhile_is_named(notebooks: Path) -> None:
     """The message says how to see which kernels there are."""
-    (outcome,) = runner.run(runner.plan(["malaria"], {}, kernel="fortran"))
+    (job,) = runner.plan(["malaria"], {})
+    (outcome,) = runner.run([dataclasses.replace(job, kernel="fortran")])
     assert outcome.status == "failed"
     assert "no Jupyter kernel 'fortran'" in outcome.message
-    assert "jupyter kernelspec list" in outcome.message
+    assert "python -m helpers kernels" in outcome.message
+
+
+@slow
+def test_a_kernel_of_ours_runs_a_notebook(notebooks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own environment; the copy names the notebook's kernel and reads as any other."""
+    prefix = Path.cwd() / "env"
+    kernels.install("cpu", "tensorflow", kernels.kernels_folder(prefix))
+    monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share" / "jupyter"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    asked = "'TUTORIALS_DEVICE', 'KERAS_BACKEND', 'CUDA_VISIBLE_DEVICES'"
+    write_notebook(notebooks / "03_malaria.ipynb", SAVE,
+                   f"import os; print([os.environ[name] for name in ({asked})])")  # fmt: skip
+    (outcome,) = runner.run(runner.plan(["malaria"], {}, kernel="tutorials-cpu"))
+    assert outcome.status == "finished", outcome.message
+    assert (outcome.job.folder / "log.txt").read_text().splitlines()[0].endswith("tutorials-cpu")
+    copy = json.loads(outcome.job.copy.read_text(encoding="utf-8"))
+    assert copy["cells"][-1]["outputs"][0]["text"] == ["['cpu', 'tensorflow', '']\n"]
+    assert copy["metadata"]["kernelspec"]["name"] == "python3"
 
 
 # --- stopping -----------------------------------------------------------------------------
