@@ -157,6 +157,16 @@ def split_by_image(index: pd.DataFrame, *, seed: int, fold: int | None = None) -
     return _with_parts(index, dealt, _test_fold(fold))
 
 
+def say_if_by_image(index: pd.DataFrame) -> None:
+    """Print that a split by patient and one by image are the same where no patients are known.
+
+    Args:
+        index: from ``load_index``, whose ``attrs`` say whether patients are known.
+    """
+    if not index.attrs.get("patients_known", True):
+        print("No patients are known: both splits are by image, and what lies between is chance.")
+
+
 def split_first_share(index: pd.DataFrame, *, share: float = 0.3) -> pd.DataFrame:
     """Return what ``validation_split=share`` of Keras' old generator made of the index.
 

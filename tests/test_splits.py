@@ -13,6 +13,7 @@ from helpers.index import load_index
 from helpers.splits import (
     check_leaks,
     require_clean,
+    say_if_by_image,
     split_by_image,
     split_by_patient,
     split_first_share,
@@ -253,6 +254,17 @@ def test_the_hash_is_about_names_and_parts_not_about_places() -> None:
     assert split_hash(other) != split_hash(index)
     assert split_hash(index.iloc[1:]) != split_hash(index)
     assert len(split_hash(index)) == 16
+
+
+def test_without_patients_the_two_splits_are_said_to_be_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    index = uneven(0)
+    say_if_by_image(index)
+    assert not capsys.readouterr().out
+    index.attrs["patients_known"] = False
+    say_if_by_image(split_by_image(index, seed=0))
+    assert "No patients are known: both splits are by image" in capsys.readouterr().out
 
 
 # -- the archive's own parts ---------------------------------------------------------------
