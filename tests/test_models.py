@@ -251,6 +251,7 @@ def test_a_download_with_dense_layers_names_the_larger_file(keras_home: Path) ->
     assert "weights='none'" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_dropout_is_the_head_s_own_unless_told() -> None:
     def rate(**options: Any) -> float:
         model = models.transfer(image_size=SIZE, weights="none", **options)
@@ -519,6 +520,7 @@ def test_a_saved_and_loaded_model_gives_the_same_answers(
 # -- where weights come from ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_auto_needs_no_download_for_the_default(keras_home: Path, lite: keras.Model) -> None:
     extractor = models.feature_extractor(image_size=SIZE, weights="imagenet")
     kernel = extractor.get_layer("stem").get_weights()[0]
@@ -529,6 +531,7 @@ def test_auto_needs_no_download_for_the_default(keras_home: Path, lite: keras.Mo
 
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
+@pytest.mark.slow
 def test_imagenet_weights_that_lie_in_keras_folder_are_loaded(keras_home: Path) -> None:
     """The whole way that a download takes, but for the download."""
     origin = without_top("MobileNet", seed=77)
@@ -592,6 +595,7 @@ def test_a_file_without_a_known_hash_is_named_all_the_same(keras_home: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["legacy", "keras 3"])
+@pytest.mark.slow
 def test_weights_from_a_file_of_ones_own(tmp_path: Path, kind: str) -> None:
     origin = without_top("MobileNet", seed=77)
     if kind == "legacy":

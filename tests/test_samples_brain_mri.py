@@ -80,6 +80,7 @@ def test_what_lies_on_disk_is_what_was_drawn(volumes: dict[str, Volume]) -> None
     assert np.array_equal(stored[1], masks)
 
 
+@pytest.mark.slow
 def test_the_layout_is_that_of_the_archive(drawn: Path) -> None:
     assert {path.name for path in drawn.iterdir()} == {"kaggle_3m", "data_mask.csv"}
     folders = [path for path in (drawn / "kaggle_3m").iterdir() if path.is_dir()]

@@ -66,6 +66,7 @@ def test_another_seed_gives_other_pixels() -> None:
                               breast_cancer.draw_view(other, other.views[0]))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_tree_is_that_of_the_archive(drawn: Path) -> None:
     pictures, damaged = read(drawn)
     for path in [*known(pictures), *(one.relative_to(drawn) for one in damaged)]:

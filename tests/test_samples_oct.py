@@ -66,6 +66,7 @@ def test_another_seed_gives_other_pixels() -> None:
     assert pixel_hash(1) != PIXELS
 
 
+@pytest.mark.slow
 def test_files_hold_what_was_drawn(drawn: Path) -> None:
     pictures, _ = read(drawn)
     scans = drawer._plan(0, **SMALL)  # type: ignore[arg-type]

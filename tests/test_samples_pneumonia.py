@@ -74,6 +74,7 @@ def files_of(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return good, damaged
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_pixels_on_every_machine(drawn: tuple[Path, Pixels]) -> None:
     assert pixel_hash(drawn[1]) == PIXELS, "raise pneumonia.VERSION and store the new hash"
 

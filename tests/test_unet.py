@@ -204,6 +204,7 @@ def test_filters_that_do_not_fit() -> None:
         res_unet((16,), image_size=SIZE)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_does_not_suit() -> None:
     with pytest.raises(ValueError, match=r"Unknown backbone 'efficientnet_lite1'.*Did you mean"):
         unet("efficientnet_lite1", image_size=SIZE)
