@@ -108,19 +108,10 @@ def prefetched(batches: keras.utils.PyDataset) -> tuple[Any, list[keras.callback
     options.autotune.enabled = False
     known = tensorflow.data.experimental.assert_cardinality(batches.num_batches)
     data = tensorflow.data.Dataset.from_generator(epoch, output_signature=signature).apply(known)
-    return data.prefetch(2).with_options(options), [_NextOrder(batches)]
-
-
-class _NextOrder(keras.callbacks.Callback):
-    """Puts batches in a new order before an epoch, which Keras does for its own kind only."""
-
-    def __init__(self, batches: keras.utils.PyDataset) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Shuffle; no batch of the epoch before is under way any more."""
-        self.batches.on_epoch_end()
+    # A new order before each epoch, when no batch of the one before is under way any more: Keras
+    # asks its own kind of data only.
+    shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: batches.on_epoch_end())
+    return data.prefetch(2).with_options(options), [shuffle]
 
 
 def _of_this_backend(functions: dict[str, Callable[..., Any]]) -> Callable[..., Any]:

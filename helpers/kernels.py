@@ -8,7 +8,6 @@ Nothing here imports a backend: looking for a GPU must not take ten seconds, nor
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import importlib.util
 import json
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import ENGINES
+from helpers.nearest import nearest
 from helpers.paths import APPLICATION, atomic_file
 
 # Tells the set-up cell which device the kernel was made for, "cpu" or "gpu".
@@ -355,9 +355,7 @@ def _recipe(name: str) -> str:
 
 def _unknown(what: str, name: str, names: Sequence[str], shown: Sequence[str] = ()) -> str:
     """Return that a name is unknown, the nearest one, and which there are."""
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
-    return f"There is no {what} {name!r}; {hint} ({', '.join(shown or names)})."
+    return f"There is no {what} {name!r}; {nearest(name, names)} ({', '.join(shown or names)})."
 
 
 def _python() -> str:

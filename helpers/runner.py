@@ -10,7 +10,6 @@ a line. Whatever happens to a child, its kernel and everything the kernel starte
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib.util
 import json
 import math
@@ -34,6 +33,7 @@ from typing import IO, Any
 
 import helpers
 from helpers import downloads, kernels, results
+from helpers.nearest import nearest
 from helpers.paths import atomic_file
 
 PROFILES = ("sample", "best", "source")
@@ -319,14 +319,8 @@ def _known_name(name: str, known: Mapping[str, Path]) -> str:
         if asked in (own, path.stem) or (asked.isdigit() and int(asked) == int(path.stem[:2])):
             return own
     raise WrongCall(
-        f"There is no notebook {name!r}; {_nearest(asked, [*known, 'all'])} ({', '.join(known)})."
+        f"There is no notebook {name!r}; {nearest(asked, [*known, 'all'])} ({', '.join(known)})."
     )
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    """Return ``did you mean 'epochs'?``, or what to choose from where nothing is near."""
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else "choose one of these"
 
 
 def _cells(notebook: Path) -> list[dict[str, Any]]:
@@ -382,13 +376,13 @@ def _values(
         if name not in declared:
             names = [own for own in declared if own != "output_dir"]
             raise WrongCall(
-                f"{notebook} has no parameter {name!r}; {_nearest(name, names)} "
+                f"{notebook} has no parameter {name!r}; {nearest(name, names)} "
                 f"({', '.join(names)})."
             )
         value = parse(text, declared[name])
         if name == "profile" and value not in PROFILES:
             raise WrongCall(
-                f"There is no profile {value!r}; {_nearest(str(value), PROFILES)} "
+                f"There is no profile {value!r}; {nearest(str(value), PROFILES)} "
                 f"({', '.join(PROFILES)})."
             )
         if name == "fold" and value not in (None, 0, 1, 2, 3, 4, "all"):
@@ -398,7 +392,7 @@ def _values(
         known = _known_backbones() if name == "backbone" and value is not None else ()
         if known and value not in known:
             raise WrongCall(
-                f"There is no backbone {value!r}; {_nearest(str(value), known)} "
+                f"There is no backbone {value!r}; {nearest(str(value), known)} "
                 f"(efficientnet_lite0, and those of keras.applications)."
             )
         values[name] = _absolute(name, value)
