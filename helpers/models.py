@@ -10,7 +10,7 @@ an outline in ``helpers.unet``; a notebook reaches all of them from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -28,6 +28,7 @@ __all__ = [
     "feature_extractor",
     "layer_table",
     "mirrored",
+    "picked",
     "randomised",
     "reinitialise",
     "res_unet",
@@ -260,6 +261,11 @@ def average(members: Iterable[keras.Model]) -> keras.Model:
     inputs = keras.Input(parts[0].input_shape[1:], name="pixels")
     mean = layers.Average(name="probabilities")([part(inputs) for part in parts])
     return keras.Model(inputs, mean, name="average")
+
+
+def picked(candidates: Mapping[str, keras.Model], name: str) -> keras.Model:
+    """Return the candidate of that name; any other name means the mean of them all."""
+    return candidates[name] if name in candidates else average(list(candidates.values()))
 
 
 def randomised(model: keras.Model, seed: int) -> keras.Model:

@@ -72,12 +72,22 @@ class Profile:
 
 @dataclass(frozen=True)
 class Published:
-    """A figure from the literature, with the protocol without which it means nothing."""
+    """Figures from the literature, with the protocol without which they mean nothing.
+
+    Attributes:
+        figures: by name.
+        protocol: which images, which split, which network.
+        source: who published them.
+        patient_wise: whether no patient was on both sides.
+        images: what they were measured on: ``"archive"``, ``"medmnist"`` (one of the small
+            sets made from it), or both where the two share their test part.
+    """
 
     figures: Mapping[str, float]
     protocol: str
     source: str
     patient_wise: bool
+    images: tuple[str, ...] = ("archive",)
 
 
 @dataclass(frozen=True)

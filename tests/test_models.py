@@ -501,6 +501,15 @@ def test_the_average_of_models_is_the_mean_of_their_answers(tmp_path: Path) -> N
     np.testing.assert_array_equal(answers(loaded, images), answers(both, images))
 
 
+def test_a_name_picks_a_candidate_and_any_other_their_mean() -> None:
+    candidates = {str(seed): models.small_cnn(image_size=SIZE, seed=seed) for seed in range(2)}
+    images = pixels(4)
+    assert models.picked(candidates, "1") is candidates["1"]
+    expected = np.mean([answers(member, images) for member in candidates.values()], axis=0)
+    found = answers(models.picked(candidates, "mean of all"), images)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 # -- saving --------------------------------------------------------------------------------
 
 

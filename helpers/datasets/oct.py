@@ -228,12 +228,14 @@ DATASET = Dataset(
             "OCTMNIST (made from v3, its test patients apart), 28 pixels, best of the benchmark",
             "MedMNIST v2, doi 10.1038/s41597-022-01721-8",
             patient_wise=True,
+            images=("medmnist",),
         ),
         Published(
             {"accuracy": 0.905},
             "OCTMNIST (made from v3, its test patients apart), 128 pixels, VGG16",
             "MedMNIST+",
             patient_wise=True,
+            images=("medmnist",),
         ),
     ),
     profiles={
