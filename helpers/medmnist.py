@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from helpers import packed, registry
 from helpers.layouts import Found, side_by_side
@@ -110,6 +111,12 @@ def inside(folder: Path, dataset: Dataset) -> Path | None:
         names = ", ".join(path.name for path in files)
         raise ValueError(f"{folder} holds {names}. Give one of them: {files[0]}.")
     return files[0] if files else None
+
+
+def name_of(index: pd.DataFrame) -> str:
+    """Return the set that an index was read from, such as ``"pneumoniamnist_64"``."""
+    stem = Path(packed.archive_of(index["path"].iloc[0])).stem
+    return stem if stem in registry.releases() else SETS[index.attrs["dataset"]].name
 
 
 def _official(archive: Path, dataset: Dataset) -> Official | None:

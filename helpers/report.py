@@ -318,7 +318,7 @@ def _data(entry: Entry) -> str:
         return ""
     data = entry.record["data"]
     kind = "synthetic" if data["synthetic"] else "real"
-    return f"{kind}, {data['images']:,} images, {data['patients']:,} patients"
+    return f"{kind}, {data['images']:,} images, {results.patients_of(data)}"
 
 
 def _inside(path: Path, top: Path) -> str:

@@ -245,6 +245,7 @@ def facts(
     The arguments are those of :func:`save`.
     """
     here = _engine()
+    data = _data_facts(index, tutorial)
     return {
         "schema": SCHEMA,
         "tutorial": tutorial,
@@ -255,8 +256,8 @@ def facts(
         "seed": _plain(seed, "seed"),
         "fold": _plain(fold, "fold"),
         "parameters": {name: _plain(value, name) for name, value in parameters.items()},
-        "data": _data_facts(index, tutorial),
-        "figures": {name: _figure_facts(figure) for name, figure in figures.items()},
+        "data": data,
+        "figures": {name: _figure_facts(figure, data) for name, figure in figures.items()},
         "main": list(main),
     }
 
@@ -375,6 +376,19 @@ def label(name: str) -> str:
     return " ".join(word.upper() if word in _ACRONYMS else word for word in words)
 
 
+def patients_of(data: Mapping[str, Any], part: str | None = None) -> str:
+    """Return how many patients a run had, in words: ``"108 patients"``, ``"unknown patients"``.
+
+    Args:
+        data: the ``data`` of a record.
+        part: of one part of the split, such as ``"test"``; None means of all images.
+    """
+    if not data.get("patients_known", True):
+        return "unknown patients"
+    counts = data if part is None else data["parts"][part]
+    return f"{counts['patients']:,} patients"
+
+
 def with_interval(figure: Mapping[str, Any]) -> str:
     """Return a figure of ``results.json`` as text, its 95 % interval in brackets."""
     value, low, high = (_short(figure[key]) for key in ("value", "low", "high"))
@@ -462,14 +476,24 @@ def _data_facts(index: pd.DataFrame, tutorial: str) -> Record:
         if part:
             parts[str(part)] = {"images": len(rows), "patients": int(rows["patient"].nunique())}
     return {
-        "name": str(index.attrs.get("dataset", tutorial)),
+        "name": _data_name(index, tutorial),
         "synthetic": bool(index.attrs.get("synthetic", False)),
+        "patients_known": bool(index.attrs.get("patients_known", True)),
         "images": len(index),
         "patients": int(index["patient"].nunique()),
         "left_out": len(index.attrs.get("left_out", ())),
         "split_hash": _split_hash(index),
         "parts": parts,
     }
+
+
+def _data_name(index: pd.DataFrame, tutorial: str) -> str:
+    """Return the dataset's name, or that of the MedMNIST file in its place."""
+    if index.attrs.get("source") == "medmnist":
+        from helpers import medmnist
+
+        return medmnist.name_of(index)
+    return str(index.attrs.get("dataset", tutorial))
 
 
 def _split_hash(index: pd.DataFrame) -> str:
@@ -484,14 +508,18 @@ def _split_hash(index: pd.DataFrame) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def _figure_facts(figure: Figure) -> Record:
-    """Return one figure as plain numbers, rounded beyond what anybody can measure."""
+def _figure_facts(figure: Figure, data: Record) -> Record:
+    """Return one figure as plain numbers, rounded beyond what anybody can measure.
+
+    Where nobody knows the patients each image counts as one, and the unit says images.
+    """
+    unknown = figure.unit == "patients" and not data["patients_known"]
     return {
         "value": round(float(figure.value), 6),
         "low": round(float(figure.low), 6),
         "high": round(float(figure.high), 6),
         "n": int(figure.n),
-        "unit": str(figure.unit),
+        "unit": "images" if unknown else str(figure.unit),
     }
 
 
@@ -512,10 +540,11 @@ def _plain(value: object, name: str) -> str | int | float | bool | None:
 def _check_data(data: object) -> None:
     """Raise ValueError where the ``data`` part does not fit."""
     data = _table(data, "data")
-    _keys(data, "data", _DATA_FIELDS, optional=("parts",))
+    _keys(data, "data", _DATA_FIELDS, optional=("parts", "patients_known"))
     _text(data["name"], "data.name", empty=False)
-    if not isinstance(data["synthetic"], bool):
-        raise ValueError(f"data.synthetic is {data['synthetic']!r}, expected true or false.")
+    for name in ("synthetic", "patients_known"):
+        if not isinstance(data.get(name, True), bool):
+            raise ValueError(f"data.{name} is {data[name]!r}, expected true or false.")
     for name in ("images", "patients", "left_out"):
         _whole(data[name], f"data.{name}", lowest=0)
     if not isinstance(data["split_hash"], str) or not re.fullmatch(
@@ -615,7 +644,7 @@ def _card_data(data: Record, licence: str, citation: str | None) -> str:
         else "Images of real patients."
     )
     lines = [
-        f"{kind} {data['images']:,} images of {data['patients']:,} patients; "
+        f"{kind} {data['images']:,} images of {patients_of(data)}; "
         f"{data['left_out']:,} files were left out because they could not be used.",
         f"Licence of the real data: {licence}",
     ]
@@ -632,7 +661,7 @@ def _card_split(record: Record) -> str:
     if not data["parts"]:
         return text
     rows = [
-        f"| {part} | {counts['images']:,} | {counts['patients']:,} |"
+        f"| {part} | {counts['images']:,} | {patients_of(data, part).removesuffix(' patients')} |"
         for part, counts in data["parts"].items()
     ]
     return "\n".join([text, "", "| part | images | patients |", "|---|---:|---:|", *rows])

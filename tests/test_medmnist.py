@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tiny_images import SIZE, draw_file
 
-from helpers import images, packed
+from helpers import images, medmnist, packed
 from helpers.images import UnreadableImageError, build_cache, open_image, read_image
 from helpers.index import dataset_of, left_out, load_index, open_pixels, write_csv
 from helpers.splits import require_clean, split_by_patient, split_official
@@ -57,6 +57,18 @@ def xrays(tmp_path: Path) -> Path:
 
 
 # -- the index -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("pneumoniamnist_64", "pneumoniamnist_64"),
+        ("PneumoniaMNIST, a copy", "pneumoniamnist"),
+    ],
+)
+def test_a_run_is_recorded_under_the_name_of_the_set(tmp_path: Path, file: str, name: str) -> None:
+    archive = write(tmp_path / f"{file}.npz", arrays())
+    assert medmnist.name_of(load_index("pneumonia", archive)) == name
 
 
 @pytest.mark.parametrize("compressed", [False, True])

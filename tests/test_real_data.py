@@ -28,7 +28,12 @@ def record(seed: int = 0, accuracy: float = 0.95, **changed: Any) -> dict[str, A
         "seed": seed,
         "fold": None,
         "parameters": parameters | changed,
-        "data": {"synthetic": False, "images": 900, "parts": {"test": {"patients": 21}}},
+        "data": {
+            "name": "malaria",
+            "synthetic": False,
+            "images": 900,
+            "parts": {"test": {"images": 180, "patients": 21}},
+        },
         "figures": {"accuracy": figure(accuracy), "auc": figure(0.99)},
         "main": ["accuracy", "auc"],
         "seconds": 240.4,
@@ -59,6 +64,17 @@ def test_the_table_has_each_run_and_their_mean() -> None:
 def test_runs_of_other_settings_are_not_averaged() -> None:
     runs = [real_data.essence(run, "two cores") for run in (record(), record(epochs=1))]
     assert "mean of" not in real_data.table(runs)
+
+
+def test_runs_on_medmnist_have_a_table_of_their_own() -> None:
+    small = record()
+    small["data"] |= {"name": "octmnist", "patients_known": False}
+    runs = [real_data.essence(run, "two cores") for run in (record(), small)]
+    marked = [
+        f"<!-- runs of {name} -->\n<!-- /runs of {name} -->" for name in ("malaria", "octmnist")
+    ]
+    first, second = real_data.page("\n".join(marked), runs).split("<!-- /runs of malaria -->")
+    assert "| 0, 0 | 21 |" in first and "| 0, 0 | unknown, 180 images |" in second
 
 
 def test_the_page_keeps_what_was_written_by_hand() -> None:

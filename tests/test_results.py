@@ -101,6 +101,7 @@ def test_saved_results_fit_the_schema(tmp_path: Path) -> None:
     assert written["data"] == {
         "name": "malaria",
         "synthetic": True,
+        "patients_known": True,
         "images": 4,
         "patients": 3,
         "left_out": 1,
@@ -109,6 +110,20 @@ def test_saved_results_fit_the_schema(tmp_path: Path) -> None:
     }
     assert {"python", "keras", "numpy", "helpers"} <= set(written["versions"])
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]  # no temporary name
+
+
+def test_unknown_patients_are_not_counted_in_words(tmp_path: Path) -> None:
+    """Each image counts as a patient then, and neither card nor figures call it one."""
+    rows = index()
+    rows.attrs["patients_known"] = False
+    given = arguments(index=rows)
+    written = json.loads(results.save(tmp_path, started=time.perf_counter(), **given).read_text())
+    jsonschema.validate(written, SCHEMA)
+    assert written["data"]["patients_known"] is False
+    assert {figure["unit"] for figure in written["figures"].values()} == {"images"}
+    assert results.patients_of(written["data"]) == "unknown patients"
+    card = results.model_card(**given)
+    assert "4 images of unknown patients" in card and "| train | 3 | unknown |" in card
 
 
 def test_model_and_card_are_kept(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def name_of(record: Record) -> str:
     """Return the file name of a record: one run for each setting, the last one counts."""
     given = essence(record, "")["parameters"]
     changed = [f"{key}-{value}" for key, value in sorted(given.items())]
-    parts = [record["tutorial"], record["profile"], f"seed{record['seed']}",
+    parts = [record["data"]["name"], record["profile"], f"seed{record['seed']}",
              f"fold{0 if record['fold'] is None else record['fold']}", *changed]  # fmt: skip
     return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(parts))
 
@@ -73,23 +73,23 @@ def page(text: str | None = None, records: Sequence[Record] | None = None) -> st
     """Return the page's text with fresh tables between its markers.
 
     Raises:
-        ValueError: a tutorial has records and no markers on the page.
+        ValueError: images have records and no markers on the page.
     """
     text = PAGE.read_text(encoding="utf-8") if text is None else text
     records = _stored() if records is None else records
-    for tutorial in sorted({record["tutorial"] for record in records}):
-        start, end = f"<!-- runs of {tutorial} -->", f"<!-- /runs of {tutorial} -->"
+    for images in sorted({record["data"]["name"] for record in records}):
+        start, end = f"<!-- runs of {images} -->", f"<!-- /runs of {images} -->"
         if start not in text or end not in text:
             raise ValueError(f"{PAGE.name} has no lines {start} and {end}: add them.")
         before, _, rest = text.partition(start)
         after = rest.partition(end)[2]
-        chosen = [record for record in records if record["tutorial"] == tutorial]
+        chosen = [record for record in records if record["data"]["name"] == images]
         text = f"{before}{start}\n{table(chosen)}\n{end}{after}"
     return text
 
 
 def table(records: Sequence[Record]) -> str:
-    """Return a Markdown table of one tutorial's runs, the runs of one setting averaged below."""
+    """Return a Markdown table of the runs on the same images, those of one setting averaged."""
     main_figures = list(dict.fromkeys(name for record in records for name in record["main"]))
     titles = [results.label(name) for name in main_figures]
     lines = [
@@ -102,7 +102,9 @@ def table(records: Sequence[Record]) -> str:
         for run in runs:
             found = [_with_interval(run["figures"].get(name)) for name in main_figures]
             fold = 0 if run["fold"] is None else run["fold"]
-            patients = run["data"]["parts"]["test"]["patients"]
+            tested = run["data"]["parts"]["test"]
+            known = run["data"].get("patients_known", True)
+            patients = f"{tested['patients']}" if known else f"unknown, {tested['images']} images"
             lines.append(
                 f"| {setting} | {run['seed']}, {fold} | {patients} | {' | '.join(found)} | "
                 f"{run['seconds'] / 60:.1f} min | {run['machine']} |"
