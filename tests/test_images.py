@@ -588,6 +588,7 @@ def test_two_threads_at_once_build_one_cache(files: list[str], data_home: Path) 
     assert len(leftovers(data_home)) == 2  # pixels and table, nothing temporary
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_build_one_cache(
     files: list[str],
     data_home: Path,

@@ -158,6 +158,7 @@ def test_a_frozen_backbone_leaves_only_the_head_to_train(
     np.testing.assert_allclose(answers(extractor, pixels()), pooled, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_malaria_head_is_that_of_the_article() -> None:
     model = models.transfer("resnet50v2", head="malaria", image_size=128, weights="none")
     assert model.count_params() == 23_827_330
@@ -359,9 +360,8 @@ def build(which: str, seed: int) -> keras.Model:
     return models.transfer(which, image_size=SIZE, weights="none", seed=seed)
 
 
-@pytest.mark.parametrize(
-    "which", ["small", "efficientnet_lite0", pytest.param("malaria", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["small", "efficientnet_lite0", "malaria"])
 def test_a_seed_fixes_the_weights_whatever_the_global_state(which: str) -> None:
     random.seed(1)
     np.random.seed(1)
@@ -399,6 +399,7 @@ def test_every_kind_of_layer_is_drawn_anew() -> None:
     assert set(model.get_layer("normalise").get_weights()[0]) == {1.0}
 
 
+@pytest.mark.slow
 def test_a_randomised_copy_is_another_model_and_leaves_the_first_alone(lite: keras.Model) -> None:
     before = digest(lite)
     control = models.randomised(lite, seed=1)

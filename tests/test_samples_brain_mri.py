@@ -18,6 +18,7 @@ from helpers.datasets.brain_mri import patient_of
 from helpers.samples import brain_mri
 
 PATIENTS, SLICES = 8, (12, 14)
+pytestmark = pytest.mark.slow  # most look at one sample, drawn for all of them
 PIXELS = "a7f7b091d7b85a4278505503c1df1c387485558efa747eacba65abb47e5eb557"
 """Over the arrays of two drawn volumes of seed 0; when it changes on purpose, raise VERSION."""
 FOLDER = re.compile(r"TCGA_(CS|DU|EZ|FG|HT)_(9\d{3}|Z[0-9A-Z]{3})_(199[4-9]|200[0-4])\d{4}")
@@ -71,7 +72,6 @@ def test_another_seed_gives_other_pixels() -> None:
     assert pixel_hash(1) != PIXELS
 
 
-@pytest.mark.slow
 def test_what_lies_on_disk_is_what_was_drawn(volumes: dict[str, Volume]) -> None:
     patient = brain_mri.plan_patients(0, PATIENTS, SLICES)[3]
     images, masks = brain_mri.draw_volume(patient)
@@ -80,7 +80,6 @@ def test_what_lies_on_disk_is_what_was_drawn(volumes: dict[str, Volume]) -> None
     assert np.array_equal(stored[1], masks)
 
 
-@pytest.mark.slow
 def test_the_layout_is_that_of_the_archive(drawn: Path) -> None:
     assert {path.name for path in drawn.iterdir()} == {"kaggle_3m", "data_mask.csv"}
     folders = [path for path in (drawn / "kaggle_3m").iterdir() if path.is_dir()]

@@ -14,6 +14,7 @@ from helpers.datasets.breast_cancer import describe, patient_of
 from helpers.samples import breast_cancer
 
 PATIENTS, IMAGES = 9, 60
+pytestmark = pytest.mark.slow  # most look at one sample, drawn for all of them
 PIXELS = "d8e668d1b94da342a74b5ed19689ee84e15c1b1d1f3b467216b7af4fda8da21d"
 """Over names and pixels before encoding, seed 0; when it changes on purpose, raise VERSION."""
 NAME = re.compile(r"SOB_([BM])_([A-Z]+)-14-(\d+[A-Z]*)-(40|100|200|400)-\d{3}\.png")
@@ -55,7 +56,6 @@ def plan_hash(seed: int) -> str:
     return total.hexdigest()
 
 
-@pytest.mark.slow
 def test_a_seed_gives_the_same_pixels_on_every_machine() -> None:
     assert plan_hash(0) == PIXELS, "raise breast_cancer.VERSION and store the new hash"
 
@@ -66,7 +66,6 @@ def test_another_seed_gives_other_pixels() -> None:
                               breast_cancer.draw_view(other, other.views[0]))  # fmt: skip
 
 
-@pytest.mark.slow
 def test_the_tree_is_that_of_the_archive(drawn: Path) -> None:
     pictures, damaged = read(drawn)
     for path in [*known(pictures), *(one.relative_to(drawn) for one in damaged)]:
@@ -120,7 +119,6 @@ def test_pictures_look_like_stained_tissue(drawn: Path) -> None:
     assert min(pixels.std() for pixels in pictures.values()) > 5
 
 
-@pytest.mark.slow
 def test_patients_differ_in_stain_more_than_their_own_pictures() -> None:
     slides = breast_cancer._plan(0, 44, 900)[:30:2]
     own = np.array([[breast_cancer.draw_view(slide, view).mean(axis=(0, 1))

@@ -15,6 +15,7 @@ from helpers.datasets.pneumonia import describe, patient_of
 from helpers.samples import pneumonia
 
 TRAIN, TEST = 48, 16
+pytestmark = pytest.mark.slow  # most look at one sample, drawn for all of them
 PIXELS = "d5ddf348d374cd31b69aa2a67bb6a3da06327183c391515f59931774e2357ff4"
 """Over names and pixels before encoding, seed 0; when it changes on purpose, raise VERSION."""
 
@@ -74,12 +75,10 @@ def files_of(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return good, damaged
 
 
-@pytest.mark.slow
 def test_a_seed_gives_the_same_pixels_on_every_machine(drawn: tuple[Path, Pixels]) -> None:
     assert pixel_hash(drawn[1]) == PIXELS, "raise pneumonia.VERSION and store the new hash"
 
 
-@pytest.mark.slow
 def test_another_seed_gives_other_pixels(tmp_path: Path) -> None:
     assert pixel_hash(draw(tmp_path / "other", 1)) != PIXELS
 
