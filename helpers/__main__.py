@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers run|report|data|kernels …``."""
+"""The command line: ``python -m helpers run|sweep|report|data|kernels …``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from helpers import __version__, kernels, registry, runner
+from helpers import __version__, cluster, kernels, registry, runner, sweep
 
 FINE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -17,7 +17,8 @@ _EPILOGUE = """\
 exit codes:
   0    all is well
   1    a notebook failed (its log and executed copy tell why; the others have run),
-       a results.json cannot be read, or a dataset could not be fetched;
+       a results.json cannot be read, a dataset could not be fetched,
+       or the scheduler of a sweep has gone;
        data verify: something needs a person (files that cannot be read, fewer than the
        registry says, or a patient or picture on both sides of the official test part)
   2    the call was wrong; one line says what, nothing was started
@@ -27,6 +28,7 @@ examples (in the checkout, python is .venv/bin/python):
   python -m helpers run all                      every notebook on its sample data
   python -m helpers run malaria --profile best --data-dir cell_images
   python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
+  python -m helpers sweep all --folds 5 --seeds 3 --profiles best    all of them, each once
   python -m helpers report runs/sample           table and HTML again, from what is there
   python -m helpers data download malaria        the real images; then --data-dir malaria
   python -m helpers data verify oct --data-dir OCT2017    is it all there, and what is wrong in it?
@@ -35,6 +37,9 @@ examples (in the checkout, python is .venv/bin/python):
 """
 
 
+_IMAGES = (
+    "a folder, the name of a downloaded set, or a CSV file of your own (default: drawn sample)"
+)
 _SIZES = ("images", "patients", "slides")
 _ANYWHERE = object()  # where a kernel lies: wherever Jupyter finds it first
 
@@ -85,6 +90,57 @@ def _run(options: argparse.Namespace) -> int:
     for parent in dict.fromkeys(job.folder.parent for job in jobs):
         print(f"\nReport: {report.build(parent)}")
     return FAILED if any(outcome.status == "failed" for outcome in outcomes) else FINE
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    """Run a matrix of notebooks, print the table and write the report."""
+    asked = sweep.plan(
+        options.names,
+        _given(options, ()),
+        images=options.images,
+        profiles=options.profiles,
+        folds=options.folds,
+        seeds=options.seeds,
+        output=options.output,
+        kernel=options.kernel,
+        cell_limit=options.cell_timeout,
+        limit=options.timeout,
+    )
+    for note in asked.notes:
+        print(note, file=sys.stderr)
+    total = len(asked.jobs)
+    if options.dry_run:
+        for job in sweep.settled(asked):
+            print(f"{job.name}: {'has finished' if job.action == 'keep' else 'would run'}")
+        print(f"{total} runs in {asked.folder}")
+        return FINE
+    try:
+        outcomes = sweep.run(asked, address=options.dask, workers=options.workers)
+    except cluster.SchedulerGoneError as error:
+        print(
+            f"helpers: the scheduler at {error} has gone. {sweep.finished(asked)} of {total} runs "
+            f"have finished and stay in {asked.folder}; the same command runs the others.",
+            file=sys.stderr,
+        )
+        return FAILED
+    if any(outcome.status == "interrupted" for outcome in outcomes):
+        print(
+            f"Interrupted: nothing is left running. {sweep.finished(asked)} of {total} runs have "
+            "finished; the same command goes on from here."
+        )
+        return INTERRUPTED
+
+    from helpers import report
+
+    entries = [report.read(job.folder) for job in asked.jobs]
+    print(report.as_text(entries))
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        print(f"\n{len(failed)} of {total} runs failed; the same command tries them again:")
+    for outcome in failed:
+        print(f"{outcome.job.name}: {outcome.message}\n    {outcome.job.folder / runner.LOG}")
+    print(f"\nReport: {report.build(asked.folder)}")
+    return FAILED if failed else FINE
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -296,13 +352,18 @@ def _warn(text: str) -> None:
     print(f"helpers: warning: {text}", file=sys.stderr)
 
 
-def _given(options: argparse.Namespace) -> dict[str, str]:
+def _given(
+    options: argparse.Namespace, own: Sequence[str] = ("profile", "data_dir", "seed", "fold")
+) -> dict[str, str]:
     """Return the notebook parameters of a call, as typed.
+
+    Args:
+        options: the call.
+        own: those that have an option of their own, besides ``-p``.
 
     Raises:
         WrongCall: one was given twice.
     """
-    own = ("profile", "data_dir", "seed", "fold")
     pairs = [(name, getattr(options, name)) for name in own]
     pairs = [(name, value) for name, value in pairs if value is not None]
     given: dict[str, str] = {}
@@ -347,6 +408,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"helpers {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_sweep(commands)
     _add_report(commands)
     _add_data(commands)
     _add_kernels(commands)
@@ -355,25 +417,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = _command(commands, "run", "run notebooks unattended", _run)
-    run.add_argument(
-        "names", nargs="*", metavar="NAME", help="malaria, 03_malaria, 3 or all (default: all)"
-    )
+    _add_notebooks(run)
     run.add_argument("--profile", metavar="P", help="sample (default), best or source")
-    run.add_argument(
-        "--data-dir",
-        metavar="D",
-        help="the images of the notebook named: a folder, the name of a downloaded set, or a CSV "
-        "file of your own (default: drawn sample)",
-    )
+    run.add_argument("--data-dir", metavar="D", help=f"the images of the notebook named: {_IMAGES}")
     run.add_argument(
         "--output", metavar="O", help="each notebook gets O/<name>/ (default: runs/<profile>)"
-    )
-    run.add_argument(
-        "--kernel",
-        metavar="K",
-        default="python3",
-        help="Jupyter kernel, with its own backend and device: one that `kernels` lists "
-        "(default: python3)",
     )
     run.add_argument("--seed", metavar="N", help="rules sample, split, shuffling and weights")
     run.add_argument(
@@ -383,19 +431,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "all: 0, and the frozen backbone (brain_mri: the outlines, too) over all five (default: 0)",
     )
     run.add_argument(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="any other parameter of the notebook, as often as needed",
-    )
-    run.add_argument(
         "--jobs", metavar="N", type=_positive, default=1, help="notebooks at a time (default: 1)"
-    )
-    run.add_argument(
-        "--dry-run", action="store_true", help="print what would run, and start nothing"
     )
     earlier = run.add_mutually_exclusive_group()
     earlier.add_argument(
@@ -412,14 +448,90 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         const="overwrite",
         help="replace earlier results (without either, they are refused)",
     )
+
+
+def _add_sweep(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands, "sweep", "run every notebook with every profile, fold and seed", _sweep
+    )
+    _add_notebooks(parser)
+    parser.add_argument(
+        "--data-dir",
+        metavar="[NAME=]D",
+        dest="images",
+        action="append",
+        default=[],
+        help=f"the images of the notebooks, or of the one named; as often as needed: {_IMAGES}",
+    )
+    parser.add_argument(
+        "--profiles",
+        metavar="P",
+        nargs="+",
+        default=["sample"],
+        help="one or more of sample, best and source (default: sample)",
+    )
+    parser.add_argument(
+        "--folds",
+        metavar="N",
+        type=_positive,
+        help="folds 0 to N-1, at most 5 (default: the notebook's own, one)",
+    )
+    parser.add_argument(
+        "--seeds", metavar="N", type=_positive, default=1, help="seeds 0 to N-1 (default: 1)"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="O",
+        help="the sweep's own folder: each run gets O/<name>/<profile>/fold<k>-seed<s>/; the same "
+        f"call goes on with what is there (default: {sweep.FOLDER})",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        metavar="N",
+        type=_positive,
+        help="notebooks at a time on this machine (default: one for each GPU, else 1)",
+    )
+    where.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="on the workers of this Dask scheduler, for instance tcp://10.0.0.1:8786; start "
+        f"each with  {cluster.WORKER.format(address='ADDRESS')}",
+    )
+
+
+def _add_notebooks(command: argparse.ArgumentParser) -> None:
+    """Add what every command that runs notebooks takes."""
+    command.add_argument(
+        "names", nargs="*", metavar="NAME", help="malaria, 03_malaria, 3 or all (default: all)"
+    )
+    command.add_argument(
+        "--kernel",
+        metavar="K",
+        default="python3",
+        help="Jupyter kernel, with its own backend and device: one that `kernels` lists "
+        "(default: python3)",
+    )
+    command.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="any other parameter of the notebook, as often as needed",
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="print what would run, and start nothing"
+    )
     limits = ", ".join(f"{name} {cell}/{job}" for name, (cell, job) in runner.LIMITS.items())
-    run.add_argument(
+    command.add_argument(
         "--cell-timeout",
         metavar="S",
         type=_seconds,
         help="seconds that one cell may take, 0 = no limit",
     )
-    run.add_argument(
+    command.add_argument(
         "--timeout",
         metavar="S",
         type=_seconds,

@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from helpers import packed
-from helpers.paths import atomic_file, data_home
+from helpers.paths import DISK_FULL, atomic_file, data_home
 from helpers.progress import progress
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
@@ -37,8 +37,6 @@ Source = str | os.PathLike[str] | np.ndarray
 _CACHE_VERSION = 1
 _BLOCK = 256  # images held in memory at a time while the cache is written
 _CHANNELS: dict[Kind, int] = {"image": 3, "mask": 1}
-# a quota that is used up is a full disk for whoever meets it; Windows knows no quotas
-_DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 class UnreadableImageError(ValueError):
@@ -430,7 +428,7 @@ def _require_space(folder: Path, needed: int) -> None:
 
 def _explained(error: OSError, folder: Path, needed: int) -> OSError:
     """Return the error with what a person can do about it."""
-    if error.errno in _DISK_FULL:
+    if error.errno in DISK_FULL:
         full = "the disk is full" if error.errno == errno.ENOSPC else "your disk quota is used up"
         advice = f"needs {needed / 1e6:,.0f} MB, and {full}. Make room"
     else:

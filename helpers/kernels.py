@@ -104,15 +104,26 @@ def install_command(backend: str, device: str) -> str:
         ("torch", "cpu"): "torch",
         ("torch", "gpu"): "torch",
     }
-    # uv is in the environment that `make` sets up, not in one of conda's
-    uv = _has("uv")
-    pip = f"{_python()} -m {'uv pip' if uv else 'pip'}"
+    installer = pip()
+    uninstall = f"{installer} uninstall {'' if installer.endswith('uv pip') else '-y '}"
     first = ""
     if device == "gpu" and _distribution("tensorflow-cpu") and backend == "tensorflow":
-        first = f"{pip} uninstall {'' if uv else '-y '}tensorflow-cpu && "
+        first = f"{uninstall}tensorflow-cpu && "
     elif device == "gpu" and backend == "torch" and is_cpu_build(backend):
-        first = f"{pip} uninstall {'' if uv else '-y '}torch && "
-    return f"{first}{pip} install {wanted[backend, device]}"
+        first = f"{uninstall}torch && "
+    return f"{first}{installer} install {wanted[backend, device]}"
+
+
+def pip() -> str:
+    """Return how to call what installs packages here, in a shell."""
+    # uv is in the environment that `make` sets up, not in one of conda's
+    return f"{_python()} -m {'uv pip' if is_installed('uv') else 'pip'}"
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module is installed; a mere folder of that name here does not count."""
+    found = importlib.util.find_spec(module)
+    return found is not None and found.origin is not None
 
 
 def is_cpu_build(backend: str) -> bool:
@@ -156,7 +167,7 @@ def resolve(device: str, backend: str | None) -> tuple[list[str], str]:
     if backend not in ENGINES:
         raise KernelError(_unknown("backend", backend, ENGINES))
     devices = [device] if device != "auto" else ["cpu", "gpu"] if gpus() else ["cpu"]
-    if not _has(backend):
+    if not is_installed(backend):
         command = install_command(backend, devices[-1])
         raise KernelError(
             f"The backend {backend} is not installed in {sys.prefix}. Install it:  {command}"
@@ -363,12 +374,6 @@ def _python() -> str:
     path = Path(sys.executable)
     brief = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return shlex.quote(str(brief))
-
-
-def _has(module: str) -> bool:
-    """Return whether a module is installed; a mere folder of that name here does not count."""
-    found = importlib.util.find_spec(module)
-    return found is not None and found.origin is not None
 
 
 def _distribution(name: str) -> str:

@@ -5,17 +5,21 @@ in the same folder first and is renamed when it is complete, so that a reader
 (or a second notebook that builds the same thing) sees all of it or nothing.
 """
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from platformdirs import user_cache_path
 
 DATA_VARIABLE = "TUTORIALS_DATA"
 APPLICATION = "medical-image-tutorials"
+# a quota that is used up is a full disk for whoever meets it; Windows knows no quotas
+DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 def data_home() -> Path:
@@ -108,6 +112,26 @@ def atomic_folder(
         _rename_folder(temporary, final, overwrite=overwrite, keep_existing=keep_existing)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def lock(file: IO[Any]) -> bool | None:
+    """Return whether an open file is now this process's alone, until it is closed.
+
+    The system lifts the lock when the process ends, however it ends.
+
+    Returns:
+        False where another process has it; None where there are no locks (on Windows, and on
+        some network drives), so that one has to do without.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True
 
 
 def _rename_folder(temporary: Path, final: Path, *, overwrite: bool, keep_existing: bool) -> None:

@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +20,12 @@ from typing import Any
 from urllib.parse import quote
 
 import helpers
-from helpers import results
+from helpers import pooling, results
 from helpers.paths import atomic_file
 
 LOG = "log.txt"
+POOLED = "pooled.csv"
+MOST_WITH_PICTURES = 20  # runs whose pictures a page carries inside; about half a megabyte each
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,10 @@ def read(folder: Path) -> Entry:
 def build(folder: str | os.PathLike[str], entries: Sequence[Entry] | None = None) -> Path:
     """Return the path of ``report.html``; ``results.md`` and ``results.csv`` stand beside it.
 
+    Where one recipe was run several times, ``pooled.csv`` does, too.
+
     Args:
-        folder: where runs are, at any depth, and where the three files go.
+        folder: where runs are, at any depth, and where the files go.
         entries: from :func:`collect`; ``None`` collects them.
 
     Raises:
@@ -108,6 +113,10 @@ def build(folder: str | os.PathLike[str], entries: Sequence[Entry] | None = None
         "results.md": as_markdown(entries, top),
         "report.html": as_html(entries, top),
     }
+    if _pooled(entries):
+        files[POOLED] = as_pooled_csv(entries)
+    else:
+        (top / POOLED).unlink(missing_ok=True)  # of other runs, that have gone
     for name, text in files.items():
         with atomic_file(top / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
@@ -115,25 +124,36 @@ def build(folder: str | os.PathLike[str], entries: Sequence[Entry] | None = None
 
 
 def as_text(entries: Sequence[Entry]) -> str:
-    """Return the table that a terminal shows: a line for each main figure."""
-    rows = [("notebook", "status", "time", "memory", "main figures (95 % interval)")]
+    """Return the table that a terminal shows: a line for each main figure.
+
+    Below the runs stand the means of those that differ in seed and fold alone.
+    """
+    top = Path(os.path.commonpath([entry.folder.absolute().parent for entry in entries]))
+    rows: list[tuple[str, ...]] = [
+        ("notebook", "status", "time", "memory", "main figures (95 % interval)")
+    ]
     for entry in entries:
-        first = (entry.folder.name, entry.status, *_cost(entry))
-        figures = [f"{name} {value}" for name, value, _ in _main(entry)] or [""]
-        rows.append((*first, figures[0]))
-        rows.extend(("", "", "", "", figure) for figure in figures[1:])
+        first = (_inside(entry.folder, top), entry.status, *_cost(entry))
+        rows.extend(_in_rows(first, [f"{name} {value}" for name, value, _ in _main(entry)]))
+    pooled = _pooled(entries)
+    for group in pooled:
+        first = (group.name, f"mean of {group.runs} runs", "", "")
+        figures = group.figures.items()
+        rows.extend(_in_rows(first, [f"{results.label(name)} {one}" for name, one in figures]))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         lines.append("  ".join([*cells, row[4]]).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
-    problems = [f"{entry.folder.name}: {entry.problem}" for entry in entries if entry.problem]
-    return "\n".join([*lines, *([""] if problems else []), *problems])
+    below = [textwrap.fill(pooling.NOTE, 100)] if pooled else []
+    below += [f"{_inside(entry.folder, top)}: {entry.problem}" for entry in entries
+              if entry.problem]  # fmt: skip
+    return "\n".join([*lines, *([""] if below else []), *below])
 
 
 def as_markdown(entries: Sequence[Entry], top: Path) -> str:
-    """Return the table as Markdown, a row for each run.
+    """Return the table as Markdown, a row for each run; then one for each recipe run often.
 
     Args:
         entries: the runs.
@@ -147,8 +167,19 @@ def as_markdown(entries: Sequence[Entry], top: Path) -> str:
         figures = "<br>".join(f"{name} {value}" for name, value, _ in _main(entry))
         link = f"[{_inside(entry.folder, top)}]({_link(entry.folder, top)})"
         cells = [link, entry.status, figures or entry.problem, _data(entry), *_cost(entry)]
-        line = " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-        lines.append(f"| {line} |")
+        lines.append(_row(cells))
+    pooled = _pooled(entries)
+    if pooled:
+        lines += [
+            "",
+            "| recipe | runs | seeds | folds | main figures, mean |",
+            "|---|---:|---|---|---|",
+        ]
+    for group in pooled:
+        means = "<br>".join(f"{results.label(name)} {one}" for name, one in group.figures.items())
+        cells = [group.name, str(group.runs), _list(group.seeds), _list(group.folds), means]
+        lines.append(_row(cells))
+    lines += ["", pooling.NOTE] if pooled else []
     return "\n".join(lines) + "\n"
 
 
@@ -181,6 +212,26 @@ def as_csv(entries: Sequence[Entry], top: Path) -> str:
     return text.getvalue()
 
 
+def as_pooled_csv(entries: Sequence[Entry]) -> str:
+    """Return the means of runs that differ in seed and fold alone, a row for each figure.
+
+    The column ``kind`` says whether ``low`` and ``high`` are an interval or a range.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["tutorial", "profile", "setting", "seeds", "folds", "figure", "runs", "value", "low",
+         "high", "kind"]
+    )  # fmt: skip
+    for group in _pooled(entries):
+        start = [group.tutorial, group.profile, group.setting]
+        start += [_list(group.seeds, " "), _list(group.folds, " ")]
+        for name, one in group.figures.items():
+            numbers = [round(number, 6) for number in (one.value, one.low, one.high)]
+            writer.writerow([*start, name, one.runs, *numbers, one.kind])
+    return text.getvalue()
+
+
 def as_html(entries: Sequence[Entry], top: Path) -> str:
     """Return the page: one self-contained text, figures inside, no script, no address outside.
 
@@ -204,7 +255,12 @@ def as_html(entries: Sequence[Entry], top: Path) -> str:
         name=top.name,
         made=datetime.now().astimezone(),
         version=helpers.__version__,
-        runs=[_view(entry, number, top) for number, entry in enumerate(entries, start=1)],
+        runs=[
+            _view(entry, number, top, with_pictures=len(entries) <= MOST_WITH_PICTURES)
+            for number, entry in enumerate(entries, start=1)
+        ],
+        pooled=[_pooled_view(group) for group in _pooled(entries)],
+        note=pooling.NOTE,
         finished=finished,
         failed=len(entries) - finished,
     )
@@ -341,7 +397,44 @@ def _strip(figure: dict[str, Any]) -> dict[str, float] | None:
     return {"low": low, "width": high - low, "value": value}
 
 
-def _view(entry: Entry, number: int, top: Path) -> dict[str, Any]:
+def _pooled(entries: Sequence[Entry]) -> list[pooling.Pooled]:
+    """Return the means of runs that differ in seed and fold alone."""
+    return pooling.pool(entry.record for entry in entries if entry.record)
+
+
+def _row(cells: Sequence[str]) -> str:
+    """Return a row of a Markdown table."""
+    line = " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {line} |"
+
+
+def _in_rows(first: tuple[str, ...], figures: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return a row for each figure; what they have in common stands in the first alone."""
+    figures = figures or [""]
+    empty = ("",) * len(first)
+    return [(*(empty if number else first), figure) for number, figure in enumerate(figures)]
+
+
+def _list(values: Sequence[object], separator: str = ", ") -> str:
+    """Return seeds or folds in a cell; the notebook's own fold is a dash."""
+    return separator.join("\N{EN DASH}" if value is None else str(value) for value in values)
+
+
+def _pooled_view(group: pooling.Pooled) -> dict[str, Any]:
+    """Return what the template shows of several runs of one recipe."""
+    setting = f"{group.profile}, {group.setting}" if group.setting else group.profile
+    figures = [(results.label(name), str(one)) for name, one in group.figures.items()]
+    return {
+        "title": group.title,
+        "setting": setting,
+        "runs": group.runs,
+        "seeds": _list(group.seeds),
+        "folds": _list(group.folds),
+        "figures": figures,
+    }
+
+
+def _view(entry: Entry, number: int, top: Path, *, with_pictures: bool) -> dict[str, Any]:
     """Return what the template shows of a run."""
     record = entry.record
     figures = {} if record is None else record["figures"]
@@ -352,6 +445,8 @@ def _view(entry: Entry, number: int, top: Path) -> dict[str, Any]:
     shown = set() if record is None else {results.label(name) for name in record["main"]}
     log, card = entry.folder / LOG, entry.folder / "model_card.md"
     files = {"executed notebook": entry.notebook, "log": log, "model card": card}
+    if not with_pictures:
+        files["pictures"] = entry.folder / "figures"
     seconds, memory = _cost(entry)
     return {
         "anchor": f"run-{number}",
@@ -365,9 +460,9 @@ def _view(entry: Entry, number: int, top: Path) -> dict[str, Any]:
         "memory": memory,
         "main": [row for name, *_ in _main(entry) for row in rows if row["name"] == name],
         "others": [row for row in rows if row["name"] not in shown],
-        "pictures": pictures(entry.folder),
+        "pictures": pictures(entry.folder) if with_pictures else [],
         "log_end": [] if record else _log_end(entry.folder, 15),
         "links": [
-            (name, _link(path, top)) for name, path in files.items() if path and path.is_file()
+            (name, _link(path, top)) for name, path in files.items() if path and path.exists()
         ],
     }

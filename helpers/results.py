@@ -483,6 +483,7 @@ def _data_facts(index: pd.DataFrame, tutorial: str) -> Record:
         "patients": int(index["patient"].nunique()),
         "left_out": len(index.attrs.get("left_out", ())),
         "split_hash": _split_hash(index),
+        **({"test_hash": _split_hash(index[index["split"] == "test"])} if "test" in parts else {}),
         "parts": parts,
     }
 
@@ -540,17 +541,17 @@ def _plain(value: object, name: str) -> str | int | float | bool | None:
 def _check_data(data: object) -> None:
     """Raise ValueError where the ``data`` part does not fit."""
     data = _table(data, "data")
-    _keys(data, "data", _DATA_FIELDS, optional=("parts", "patients_known"))
+    _keys(data, "data", _DATA_FIELDS, optional=("parts", "patients_known", "test_hash"))
     _text(data["name"], "data.name", empty=False)
     for name in ("synthetic", "patients_known"):
         if not isinstance(data.get(name, True), bool):
             raise ValueError(f"data.{name} is {data[name]!r}, expected true or false.")
     for name in ("images", "patients", "left_out"):
         _whole(data[name], f"data.{name}", lowest=0)
-    if not isinstance(data["split_hash"], str) or not re.fullmatch(
-        "[0-9a-f]{16}", data["split_hash"]
-    ):
-        raise ValueError(f"data.split_hash is {data['split_hash']!r}, expected 16 hex digits.")
+    for name in ("split_hash", "test_hash"):
+        code = data.get(name, "0" * 16)
+        if not isinstance(code, str) or not re.fullmatch("[0-9a-f]{16}", code):
+            raise ValueError(f"data.{name} is {code!r}, expected 16 hex digits.")
     for part, counts in _table(data.get("parts", {}), "data.parts").items():
         counts = _table(counts, f"data.parts.{part}")
         _keys(counts, f"data.parts.{part}", ("images", "patients"))

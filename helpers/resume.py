@@ -11,13 +11,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from helpers import __version__
-from helpers.paths import APPLICATION, atomic_file
+from helpers.paths import APPLICATION, atomic_file, lock
 from helpers.progress import progress_in_bytes
 
 if TYPE_CHECKING:
@@ -275,15 +275,8 @@ def _start_again(file: IO[bytes], part: Path) -> NoReturn:
 def _alone_with(part: Path) -> Iterator[Any]:
     """Yield the part, opened for appending, while no other process may write to it."""
     with part.open("ab") as file:
-        with suppress(ImportError):  # on Windows two at once are not noticed
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError(f"Another process is fetching {part} just now.") from error
-            except OSError:
-                pass  # a network drive without locks
+        if lock(file) is False:  # where there are no locks, two at once are not noticed
+            raise BusyError(f"Another process is fetching {part} just now.")
         try:
             yield file
         finally:

@@ -25,20 +25,21 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import helpers
-from helpers import downloads, kernels, results
+from helpers import claim, downloads, kernels, results
 from helpers.nearest import nearest
-from helpers.paths import atomic_file
+from helpers.paths import DISK_FULL, atomic_file
 
 PROFILES = ("sample", "best", "source")
 NOTEBOOKS_VARIABLE = "TUTORIALS_NOTEBOOKS"
 LOG = "log.txt"
+RUNNING = ".running"  # in a run's folder while it is written: the claim of who does so
 # Seconds that one cell and one notebook may take where the caller does not say; the
 # source's recipes take hours on a processor, and a sample that takes minutes hangs.
 LIMITS = {"sample": (600, 1_200), "best": (6 * 3600, 12 * 3600), "source": (48 * 3600, 96 * 3600)}
@@ -68,7 +69,7 @@ class Parameter:
 class Job:
     """One notebook that is to be run (or kept), completely settled."""
 
-    name: str  # "malaria"
+    name: str  # "malaria", in a sweep "malaria/best/fold0-seed1": its place below the output
     notebook: Path  # …/03_malaria.ipynb
     folder: Path  # where its results go
     given: dict[str, Value]  # the parameters that differ from the notebook's own
@@ -97,6 +98,11 @@ class Outcome:
     def record(self) -> results.Record | None:
         """Contents of ``results.json``, ``None`` where the job did not finish."""
         return results.load(self.job.folder) if self.status in ("finished", "kept") else None
+
+    @property
+    def disk_full(self) -> bool:
+        """True where it failed for want of disk space (or quota): elsewhere there may be some."""
+        return self.status == "failed" and bool(_FULL.search(self.message))
 
 
 def notebook_folder(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -215,37 +221,106 @@ def plan(
         WrongCall: an unknown name, a value of the wrong type, a missing folder, a kernel that
             is not there or cannot start, or results that are there already.
     """
-    jobs = []
     found = find_notebooks(names, notebooks)
+    require_kernel(kernel)
+    limits = {"cell_limit": cell_limit, "limit": limit}
+    jobs = [
+        make_job(name, notebook, given, output=output, kernel=kernel, **limits)
+        for name, notebook in found.items()
+    ]
+    return [settle(job, mode) for job in jobs]
+
+
+def require_kernel(name: str) -> None:
+    """Raise WrongCall where there is no Jupyter kernel of that name, or it cannot start."""
     try:
-        kernels.require(kernel)
+        kernels.require(name)
     except kernels.KernelError as error:
         raise WrongCall(str(error)) from error
-    for name, notebook in found.items():
-        declared = read_parameters(notebook)
-        if "output_dir" not in declared:
-            raise WrongCall(f"{notebook.name} has no parameter output_dir to put results into.")
-        values = _values(given, declared, notebook.name)
-        parameters = {key: declared[key].default for key in declared} | values
-        del parameters["output_dir"]
-        profile = str(parameters.get("profile", PROFILES[0]))
-        parent = Path(output).expanduser() if output else Path("runs") / profile
-        defaults = LIMITS.get(profile, LIMITS["best"])
-        job = Job(
-            name=name,
-            notebook=notebook,
-            folder=parent.absolute() / name,
-            given=values,
-            parameters=parameters,
-            kernel=kernel,
-            cell_limit=(defaults[0] if cell_limit is None else cell_limit) or None,
-            limit=(defaults[1] if limit is None else limit) or None,
-        )
-        jobs.append(replace(job, action=_action(job, mode)))
-    return jobs
 
 
-def run(jobs: Sequence[Job], *, parallel: int = 1) -> list[Outcome]:
+def make_job(
+    name: str,
+    notebook: Path,
+    given: Mapping[str, str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    kernel: str = "python3",
+    cell_limit: int | None = None,
+    limit: int | None = None,
+) -> Job:
+    """Return the job of one notebook, its parameters checked; its folder is not looked at.
+
+    Args:
+        name: what it is called, and its folder's place below ``output``.
+        notebook: its file.
+        given: parameters as they were typed, by name.
+        output: folder below which the job has its own, see :func:`plan`.
+        kernel: name of the Jupyter kernel.
+        cell_limit: seconds for one cell, see :func:`plan`.
+        limit: seconds for one notebook, see :func:`plan`.
+
+    Raises:
+        WrongCall: an unknown parameter, a value of the wrong type, or a missing folder.
+    """
+    declared = read_parameters(notebook)
+    if "output_dir" not in declared:
+        raise WrongCall(f"{notebook.name} has no parameter output_dir to put results into.")
+    values = _values(given, declared, notebook.name)
+    parameters = {key: declared[key].default for key in declared} | values
+    del parameters["output_dir"]
+    profile = str(parameters.get("profile", PROFILES[0]))
+    parent = Path(output).expanduser() if output else Path("runs") / profile
+    defaults = LIMITS.get(profile, LIMITS["best"])
+    return Job(
+        name=name,
+        notebook=notebook,
+        folder=parent.absolute() / name,
+        given=values,
+        parameters=parameters,
+        kernel=kernel,
+        cell_limit=(defaults[0] if cell_limit is None else cell_limit) or None,
+        limit=(defaults[1] if limit is None else limit) or None,
+    )
+
+
+def settle(job: Job, mode: str) -> Job:
+    """Return a job with what is to be done with its folder, see ``mode`` of :func:`plan`.
+
+    Raises:
+        WrongCall: there are results (or something that is none of ours) in it.
+    """
+    return replace(job, action=_action(job, mode))
+
+
+def owner(folder: Path) -> claim.Claim | None:
+    """Return who writes into a run's folder just now, if anybody may do so."""
+    found = claim.read(folder / RUNNING)
+    return None if found is None or found.over else found
+
+
+def is_finished(job: Job) -> bool:
+    """Return whether a job's folder holds the finished run of just its notebook and parameters."""
+    try:
+        results.load(job.folder)
+        before = _cells(job.copy)
+        notebook = json.loads(job.copy.read_text(encoding="utf-8"))
+        injected = dict(notebook["metadata"]["papermill"]["parameters"])
+        own = {name: item.default for name, item in read_parameters(job.copy).items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    parameters = own | injected
+    parameters.pop("output_dir", None)
+    return parameters == job.parameters and _code(before) == _code(_cells(job.notebook))
+
+
+def run(
+    jobs: Sequence[Job],
+    *,
+    parallel: int = 1,
+    quiet: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> list[Outcome]:
     """Return how each job ended, in the order of the jobs; no process of theirs is left.
 
     A failing notebook leaves its executed copy and its log, and the others still run.
@@ -255,33 +330,40 @@ def run(jobs: Sequence[Job], *, parallel: int = 1) -> list[Outcome]:
     Args:
         jobs: from :func:`plan`.
         parallel: how many notebooks run at the same time.
+        quiet: show nothing meanwhile.
+        stop: asked five times a second; where it says True, that is Ctrl-C. In a thread that
+            is not the main one, no signal arrives, and this alone can stop the runs.
     """
     outcomes = {job.name: Outcome(job, "kept") for job in jobs if job.action == "keep"}
     waiting = deque(job for job in jobs if job.action != "keep")
     running: dict[str, _Run] = {}
-    events: queue.SimpleQueue[_Event] = queue.SimpleQueue()  # may be filled by a signal handler
-    with _signals_into(events), _display(len(waiting)) as display:
+    events: Events = queue.SimpleQueue()  # may be filled by a signal handler
+    total = len(waiting)
+    shown = nullcontext(Silence()) if quiet else display(total)
+    with signals_into(events), shown as screen:
         try:
             while waiting or running:
                 while waiting and len(running) < parallel:
                     job = waiting.popleft()
-                    display.started(job)
+                    screen.started(job)
                     try:
                         running[job.name] = _Run(job, events)
                     except OSError as error:
                         outcomes[job.name] = Outcome(job, "failed", f"{job.folder}: {error}")
-                        display.ended(outcomes[job.name])
+                        screen.ended(outcomes[job.name])
+                if stop is not None and stop():
+                    break
                 with suppress(queue.Empty):
                     name, event = events.get(timeout=0.2)
                     if event["event"] == "interrupt":
                         break
                     if name in running:
                         running[name].take(event)
-                        display.moved(name, event)
+                        screen.moved(name, event)
                 for name, active in list(running.items()):
                     if active.over():
                         outcomes[name] = active.close()
-                        display.ended(outcomes[name])
+                        screen.ended(outcomes[name])
                         del running[name]
         finally:
             for name, active in running.items():
@@ -291,7 +373,46 @@ def run(jobs: Sequence[Job], *, parallel: int = 1) -> list[Outcome]:
     return [outcomes[job.name] for job in jobs]
 
 
-_Event = tuple[str, dict[str, Any]]  # the job's name ("" for all), and what happened
+@contextmanager
+def signals_into(events: Events) -> Iterator[None]:
+    """Turn Ctrl-C, a polite kill and a closed terminal into an event while the block runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # nohup ignores it, and so do we then
+
+    def tell(*_: object) -> None:
+        events.put(("", {"event": "interrupt"}))
+
+    before = {number: signal.signal(number, tell) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def display(total: int, unit: str = "notebooks") -> Iterator[Silence]:
+    """Yield what shows progress: bars on a terminal, lines elsewhere.
+
+    Args:
+        total: how many jobs there are to wait for.
+        unit: what they are called in the plural.
+    """
+    watched = sys.stdout.isatty() and sys.stderr.isatty() and total > 0
+    screen: Silence = _Bars(total, unit) if watched else _Lines()
+    try:
+        yield screen
+    finally:
+        screen.close()
+
+
+# The job's name ("" for all), and what happened.
+Events = queue.SimpleQueue[tuple[str, dict[str, Any]]]
+
 _TOKEN = "TUTORIALS_RUN"  # marks every process of one run, down to those the kernel starts
 _TYPES = {
     "int": "a whole number",
@@ -300,6 +421,10 @@ _TYPES = {
     "str": "a text",
     "None": "none",
 }
+_FULL = re.compile(
+    rf"errno\W+({'|'.join(map(str, DISK_FULL))})\b|no space left on device|disk quota exceeded",
+    re.IGNORECASE,
+)
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -458,14 +583,15 @@ def _action(job: Job, mode: str) -> str:
             f"{folder} holds files that are no run of ours; choose another --output, nothing there "
             "is touched."
         )
-    owner = _owner(folder)
-    if owner is not None:
-        raise WrongCall(f"{folder} is being written by process {owner}; wait, or stop that one.")
+    writer = owner(folder)
+    if writer is not None:
+        aside = "" if writer.here else f" If it is long gone, remove {folder / RUNNING}."
+        raise WrongCall(f"{folder} is being written by {writer}; wait, or stop that one.{aside}")
     data = job.parameters.get("data_dir")
     if isinstance(data, str) and Path(data).is_relative_to(folder):
         raise WrongCall(f"{folder} holds the data ({data}); choose another --output.")
     if mode == "resume":
-        return "keep" if _is_finished(job) else "replace"
+        return "keep" if is_finished(job) else "replace"
     if mode == "overwrite":
         return "replace"
     raise WrongCall(
@@ -480,34 +606,11 @@ def _is_run_folder(folder: Path) -> bool:
         results.load(folder)  # a notebook that was run by hand has no log
         return True
     with suppress(OSError, UnicodeDecodeError), (folder / LOG).open(encoding="utf-8") as log:
-        return " run of " in log.readline()
-    return False
-
-
-def _owner(folder: Path) -> int | None:
-    """Return the number of the process that writes into a folder just now, if any."""
-    import psutil
-
-    with suppress(OSError, ValueError):
-        number = int((folder / ".running").read_text())
-        if psutil.pid_exists(number):
-            return number
-    return None
-
-
-def _is_finished(job: Job) -> bool:
-    """Return whether a folder holds the finished run of just this notebook and parameters."""
-    try:
-        results.load(job.folder)
-        before = _cells(job.copy)
-        notebook = json.loads(job.copy.read_text(encoding="utf-8"))
-        injected = dict(notebook["metadata"]["papermill"]["parameters"])
-        own = {name: item.default for name, item in read_parameters(job.copy).items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    parameters = own | injected
-    parameters.pop("output_dir", None)
-    return parameters == job.parameters and _code(before) == _code(_cells(job.notebook))
+        if " run of " in log.readline():
+            return True
+    # or one that was begun and died at once, perhaps of a full disk
+    return all(path.name == RUNNING or (path.name == LOG and path.stat().st_size == 0)
+               for path in folder.iterdir())  # fmt: skip
 
 
 def _code(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -531,16 +634,19 @@ class _Log:
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
-        """Add a line; of a progress bar that overwrites itself, the last state."""
+        """Add a line; of a progress bar that overwrites itself, the last state.
+
+        On a full disk it is lost: the run's own failure is what a person has to know.
+        """
         line = _COLOURS.sub("", text.rstrip()).rpartition("\r")[2]
-        with self._lock:
+        with self._lock, suppress(OSError):
             if not self._file.closed:
                 self._file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
                 self._file.flush()
 
     def close(self) -> None:
         """Take no more lines."""
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._file.close()
 
 
@@ -549,7 +655,7 @@ class _Run:
     """A child process with its notebook, log and limits; made means started."""
 
     job: Job
-    events: queue.SimpleQueue[_Event]
+    events: Events
     ended: bool = False
     message: str = ""  # why it failed
     done: bool = False  # the notebook's last cell has run
@@ -558,10 +664,11 @@ class _Run:
     def __post_init__(self) -> None:
         """Make the folder and start the process."""
         self.started = time.monotonic()
+        self.claim = claim.Claim.new()
         self.previous = _set_aside(self.job.folder)
         try:
             self.job.folder.mkdir(parents=True)
-            (self.job.folder / ".running").write_text(str(os.getpid()))
+            claim.write(self.job.folder / RUNNING, self.claim)
             self.log = _Log(self.job.folder / LOG)
             self.log.write(f"run of {self.job.notebook.name}, kernel {self.job.kernel}")
             self.log.write(f"parameters: {json.dumps(self.job.parameters, ensure_ascii=False)}")
@@ -576,7 +683,7 @@ class _Run:
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone
             )
         except OSError:
-            self._put_back()
+            self._leave()
             raise
         self.threads = [
             threading.Thread(target=self._read_events, daemon=True),
@@ -652,6 +759,9 @@ class _Run:
         """Return the outcome, after the folder was brought into the state that it tells."""
         folder = self.job.folder
         seconds = round(time.monotonic() - self.started, 1)
+        if not self.owns_folder():
+            self.log.close()
+            return Outcome(self.job, "interrupted", "another process has taken over", seconds)
         for leftover in folder.glob(".*"):  # what was being written when the kernel ended
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
@@ -665,16 +775,25 @@ class _Run:
             if status == "finished" or not had_results:
                 shutil.rmtree(self.previous, ignore_errors=True)
             elif status == "interrupted":
-                self._put_back()
+                self._leave()
                 self.message += "; the earlier results are back in place"
             else:
                 self.message += f"; the earlier results are kept in {self.previous}"
         return Outcome(self.job, status, self.message, seconds)
 
-    def _put_back(self) -> None:
-        """Undo: the earlier run's folder stands where it stood."""
+    def owns_folder(self) -> bool:
+        """Return whether the folder is still ours.
+
+        In a sweep, whoever holds this process for dead has the run begun again elsewhere.
+        """
+        return claim.read(self.job.folder / RUNNING) in (self.claim, None)
+
+    def _leave(self) -> None:
+        """Undo: an earlier run's folder stands where it stood, and of ours there is nothing."""
+        if not self.owns_folder():
+            return
+        shutil.rmtree(self.job.folder, ignore_errors=True)
         if self.previous is not None:
-            shutil.rmtree(self.job.folder, ignore_errors=True)
             self.previous.rename(self.job.folder)
 
     def _read_events(self) -> None:
@@ -695,6 +814,9 @@ def _set_aside(folder: Path) -> Path | None:
     if not folder.exists():
         return None
     aside = folder.with_name(f".previous-{folder.name}")
+    if (aside / results.FILE_NAME).exists() and not (folder / results.FILE_NAME).exists():
+        shutil.rmtree(folder)  # a run that did not finish: what it was to replace is worth more
+        return aside
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
     return aside
@@ -787,61 +909,54 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-@contextmanager
-def _signals_into(events: queue.SimpleQueue[_Event]) -> Iterator[None]:
-    """Turn Ctrl-C, a polite kill and a closed terminal into an event while the block runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)  # nohup ignores it, and so do we then
-
-    def tell(*_: object) -> None:
-        events.put(("", {"event": "interrupt"}))
-
-    before = {number: signal.signal(number, tell) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 # --- what a person sees meanwhile ---------------------------------------------------------
 
 
-class _Lines:
+class Silence:
+    """Shows nothing; those below show more."""
+
+    def started(self, job: Job) -> None:
+        """A notebook starts."""
+
+    def moved(self, name: str, event: Mapping[str, Any]) -> None:
+        """A cell of a notebook starts."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A notebook has ended."""
+
+    def say(self, text: str) -> None:
+        """Something else is to be told in a line."""
+
+    def close(self) -> None:
+        """Nothing comes after this."""
+
+
+class _Lines(Silence):
     """A line when a notebook starts and one when it ends."""
 
     def started(self, job: Job) -> None:
         """Say that a notebook starts."""
-        self._print(f"{job.name}: runs into {job.folder}")
-
-    def moved(self, name: str, event: Mapping[str, Any]) -> None:
-        """Say nothing: cells do not matter in a file."""
+        self.say(f"{job.name}: runs into {job.folder}")
 
     def ended(self, outcome: Outcome) -> None:
         """Say how a notebook ended."""
-        self._print(_ending(outcome))
+        self.say(_ending(outcome))
 
-    def close(self) -> None:
-        """Leave."""
-
-    def _print(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line."""
         print(text, file=sys.stderr, flush=True)
 
 
-class _Bars:
+class _Bars(Silence):
     """A bar over the notebooks, and one over the cells of each that runs."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, unit: str) -> None:
         from tqdm import tqdm
 
         self._make: Callable[..., Any] = tqdm
         shape = "{desc:<24}|{bar}| {n_fmt}/{total_fmt} {unit} {elapsed}"
         self._style: dict[str, Any] = {"leave": False, "file": sys.stderr, "bar_format": shape}
-        self._all = tqdm(total=total, desc="notebooks", unit="notebooks", **self._style)
+        self._all = tqdm(total=total, desc=unit, unit=unit, **self._style)
         self._cells: dict[str, Any] = {}
 
     def started(self, job: Job) -> None:
@@ -857,26 +972,20 @@ class _Bars:
 
     def ended(self, outcome: Outcome) -> None:
         """Replace a notebook's bar by a line."""
-        self._cells.pop(outcome.job.name).close()
-        self._all.write(_ending(outcome), file=sys.stderr)
+        if outcome.job.name in self._cells:
+            self._cells.pop(outcome.job.name).close()
+        self.say(_ending(outcome))
         self._all.update()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._all.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Take all bars away."""
         for bar in self._cells.values():
             bar.close()
         self._all.close()
-
-
-@contextmanager
-def _display(total: int) -> Iterator[_Lines | _Bars]:
-    """Yield what shows progress: bars on a terminal, lines elsewhere."""
-    watched = sys.stdout.isatty() and sys.stderr.isatty() and total > 0
-    display: _Lines | _Bars = _Bars(total) if watched else _Lines()
-    try:
-        yield display
-    finally:
-        display.close()
 
 
 def _ending(outcome: Outcome) -> str:

@@ -159,6 +159,13 @@ def test_both_licences_are_there() -> None:
     assert citation["license"] == ["MIT", "CC-BY-4.0"]
 
 
+def test_a_sweep_asks_for_the_dask_that_is_tested() -> None:
+    extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert set(extras["cluster"]) <= set(extras["test"])
+
+
 def test_kaggles_program_is_optional() -> None:
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     assert project["optional-dependencies"]["kaggle"] == ["kagglehub>=1"]

@@ -102,7 +102,7 @@ def test_auto_means_what_the_machine_has(tmp_path: Path) -> None:
 
 
 def test_the_backend_is_the_one_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_has", lambda module: True)
+    monkeypatch.setattr(kernels, "is_installed", lambda module: True)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert kernels.resolve("cpu", None) == (["cpu"], "jax")
     assert kernels.resolve("cpu", "torch") == (["cpu"], "torch")
@@ -124,7 +124,7 @@ def test_the_backend_is_the_one_that_is_set(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_unknown_or_missing_choice_is_one_line(
     monkeypatch: pytest.MonkeyPatch, device: str, backend: str | None, message: str
 ) -> None:
-    monkeypatch.setattr(kernels, "_has", lambda module: module != "jax")
+    monkeypatch.setattr(kernels, "is_installed", lambda module: module != "jax")
     with pytest.raises(kernels.KernelError, match=message) as caught:
         kernels.resolve(device, backend)
     assert "\n" not in str(caught.value)
@@ -134,8 +134,8 @@ def test_a_folder_here_is_no_backend(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """``python -m`` looks into the current folder first, and any folder is a package to it."""
     (tmp_path / "engine_that_is_none").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert not kernels._has("engine_that_is_none")
-    assert kernels._has("json")
+    assert not kernels.is_installed("engine_that_is_none")
+    assert kernels.is_installed("json")
 
 
 def test_the_commands_are_the_readmes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_the_commands_are_the_readmes(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(kernels.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(kernels, "_has", lambda module: True)
+    monkeypatch.setattr(kernels, "is_installed", lambda module: True)
     monkeypatch.setattr(kernels, "_distribution", lambda name: "2.21.0")
     readme = (ROOT / "README.md").read_text("utf-8")
     commands = kernels.install_command("tensorflow", "gpu").split(" && ")
@@ -157,7 +157,9 @@ def test_the_commands_are_the_readmes(tmp_path: Path, monkeypatch: pytest.Monkey
     wanted = f"tensorflow-cpu>={version},<{following}; "
     assert any(line.startswith(wanted) for line in project["dependencies"])
 
-    monkeypatch.setattr(kernels, "_has", lambda module: False)  # conda has no uv in its Python
+    monkeypatch.setattr(
+        kernels, "is_installed", lambda module: False
+    )  # conda has no uv in its Python
     assert kernels.install_command("tensorflow", "cpu") == (
         '.venv/bin/python -m pip install "tensorflow-cpu==2.21.*"'
     )

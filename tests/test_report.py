@@ -256,7 +256,7 @@ def test_the_terminal_table_is_aligned(runs: Path) -> None:
         "AUC 0.912 (0.871\N{EN DASH}0.943)",
         "sensitivity 0.900 (0.871\N{EN DASH}0.943)",
     ]
-    assert "brain_mri: cell 3: <b>no</b> memory" in lines
+    assert "sample/brain_mri: cell 3: <b>no</b> memory" in lines
 
 
 def test_a_report_can_be_rebuilt(runs: Path) -> None:
@@ -282,3 +282,55 @@ def test_a_report_can_be_rebuilt(runs: Path) -> None:
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     """Seconds below a minute, then two units."""
     assert report.duration(seconds) == text
+
+
+def _sweep(top: Path, count: int) -> None:
+    """Write runs on so many folds, each with a picture."""
+    for fold in range(count):
+        figure = record()["figures"]["auc"] | {"value": 0.9 + fold / 100}
+        data = record()["data"] | {"test_hash": f"{fold:016}", "split_hash": f"{fold:016}"}
+        data["parts"] = data["parts"] | {"test": {"images": 300, "patients": 30}}
+        one = record(fold=fold, data=data, figures={"auc": figure}, main=["auc"])
+        folder = _run(top / "malaria" / "best" / f"fold{fold}", "03_malaria", json.dumps(one))
+        (folder / "figures").mkdir()
+        _png(folder / "figures" / "01_confusion.png", "Matrix of classes")
+
+
+def test_runs_of_one_recipe_have_a_row_of_their_own(tmp_path: Path) -> None:
+    """In the terminal, in Markdown, on the page and in a CSV file; with its interval explained."""
+    _sweep(tmp_path, 3)
+    page = _page(tmp_path)
+    mean = r"AUC 0\.910 \(0\.8\d\d\N{EN DASH}0\.9\d\d\)"
+    entries = report.collect(tmp_path)
+    text = report.as_text(entries)
+    assert re.search(rf"^malaria, sample, .*mean of 3 runs +{mean}$", text, re.MULTILINE)
+    assert "Nadeau and Bengio" in text
+    assert re.search(rf"\| malaria, sample, .* \| 3 \| 0 \| 0, 1, 2 \| {mean} \|",
+                     (tmp_path / "results.md").read_text("utf-8"))  # fmt: skip
+    assert re.search(rf"Means of several runs .* {mean}", page.text)
+    (row,) = csv.DictReader((tmp_path / "pooled.csv").open(encoding="utf-8"))
+    assert (row["figure"], row["runs"], row["value"], row["kind"]) == (
+        "auc",
+        "3",
+        "0.91",
+        "interval",
+    )
+    assert row["folds"] == "0 1 2"
+
+
+def test_single_runs_have_no_means(tmp_path: Path) -> None:
+    """And a file of means that is left from others goes."""
+    _sweep(tmp_path, 1)
+    (tmp_path / "pooled.csv").touch()
+    assert "Means of several runs" not in _page(tmp_path).text
+    assert not (tmp_path / "pooled.csv").exists()
+
+
+def test_a_page_of_many_runs_links_to_their_pictures(tmp_path: Path) -> None:
+    """Else it would grow to a hundred megabytes."""
+    _sweep(tmp_path, report.MOST_WITH_PICTURES)
+    assert len(_page(tmp_path).all("img")) == report.MOST_WITH_PICTURES
+    _sweep(tmp_path / "more", 1)
+    page = _page(tmp_path)
+    assert page.all("img") == []
+    assert "malaria/best/fold0/figures" in [link["href"] for link in page.all("a")]

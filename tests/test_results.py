@@ -36,7 +36,7 @@ def index(folder: str = "/data/cells", parts: str = "ttvt") -> pd.DataFrame:
         {
             "path": [f"{folder}/Parasitized/{name}.png" for name in "abcd"],
             "patient": ["p1", "p1", "p2", "p3"],
-            "split": [{"t": "train", "v": "valid"}[part] for part in parts],
+            "split": [{"t": "train", "v": "valid", "e": "test"}[part] for part in parts],
         }
     )
     frame.attrs = {
@@ -205,6 +205,7 @@ def _with(value: object, *keys: str) -> Callable[[dict[str, Any]], None]:
         _with(1, "data", "synthetic"),
         _with(-1, "data", "images"),
         _with("xyz", "data", "split_hash"),
+        _with("xyz", "data", "test_hash"),
         _with({"images": 1}, "data", "parts", "train"),
         _with("0.9", "figures", "auc", "value"),
         _with({}, "figures"),
@@ -253,6 +254,20 @@ def test_split_hash_does_not_depend_on_the_machine() -> None:
     shuffled.attrs = index().attrs
     assert code(index()) == code(same) == code(shuffled)
     assert code(index()) != code(index(parts="ttvv"))
+
+
+def test_the_test_hash_is_of_the_test_part_alone() -> None:
+    """Other validation images, the same test; and none where nothing is tested."""
+
+    def data(parts: str, folder: str = "/data") -> dict[str, Any]:
+        facts: dict[str, Any] = results.facts(**arguments(index=index(folder, parts)))
+        return dict(facts["data"])
+
+    one, other = data("ttve"), data("tvte", "/elsewhere")
+    assert one["test_hash"] == other["test_hash"]
+    assert one["split_hash"] != other["split_hash"]
+    assert data("ttev")["test_hash"] != one["test_hash"]
+    assert "test_hash" not in data("ttvv")
 
 
 def test_model_card_says_what_must_be_said() -> None:

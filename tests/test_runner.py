@@ -16,7 +16,7 @@ import pytest
 from tiny_notebooks import SAVE, record, write_notebook
 
 import helpers
-from helpers import downloads, kernels, report, results, runner
+from helpers import claim, downloads, kernels, report, results, runner
 
 ROOT = Path(runner.__file__).resolve().parent.parent
 
@@ -256,9 +256,54 @@ def test_an_earlier_run_is_refused_or_replaced(notebooks: Path) -> None:
     (folder / "data").mkdir()
     with pytest.raises(runner.WrongCall, match="holds the data"):
         runner.plan(["malaria"], {"data_dir": "out/malaria/data"}, output="out", mode="overwrite")
-    (folder / ".running").write_text(str(os.getpid()))
-    with pytest.raises(runner.WrongCall, match=f"being written by process {os.getpid()}"):
+    claim.write(folder / ".running", claim.Claim.new())
+    with pytest.raises(runner.WrongCall, match=f"being written by process {os.getpid()};"):
         runner.plan(["malaria"], {}, output="out", mode="overwrite")
+    claim.write(folder / ".running", claim.Claim(7, "node7", "mark"))
+    with pytest.raises(runner.WrongCall, match=r"by process 7 on node7; .* long gone, remove "):
+        runner.plan(["malaria"], {}, output="out", mode="overwrite")
+    (folder / ".running").write_text("4")  # half a claim is none
+    assert runner.plan(["malaria"], {}, output="out", mode="overwrite")[0].action == "replace"
+
+
+def test_a_run_that_died_at_once_may_be_replaced(notebooks: Path) -> None:
+    """Its folder holds a claim, and perhaps a log to which a full disk took no line."""
+    folder = Path("out/malaria")
+    folder.mkdir(parents=True)
+    (folder / ".running").touch()
+    (folder / "log.txt").touch()
+    assert runner.plan(["malaria"], {}, output="out", mode="resume")[0].action == "replace"
+    (folder / "log.txt").write_text("dear diary\n")
+    with pytest.raises(runner.WrongCall, match="no run of ours"):
+        runner.plan(["malaria"], {}, output="out", mode="resume")
+
+
+@pytest.mark.parametrize(
+    ("message", "full"),
+    [
+        ("cell 3: OSError: [Errno 28] No space left on device", True),
+        ("OSError: [Errno 28] The image cache in /x needs 3 MB, and the disk is full", True),
+        ("cell 9: OSError: [Errno 122] Disk quota exceeded: '/home/x'", True),
+        ("cell 9: OSError: write failed, errno = 28, error message = '…'", True),
+        ("ResourceExhaustedError: model.keras; No space left on device", True),
+        ("cell 3: OSError: [Errno 2] No such file or directory: 'a28'", False),
+        ("cell 3: ValueError: [Errno 285]", False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_failures(notebooks: Path, message: str, full: bool) -> None:
+    """Elsewhere there may be room; another failure would be the same everywhere."""
+    (job,) = runner.plan(["malaria"], {})
+    assert runner.Outcome(job, "failed", message).disk_full is full
+    assert not runner.Outcome(job, "finished", message).disk_full
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_log_on_a_full_disk_stops_nothing() -> None:
+    """The run's own failure is what a person has to know, and nothing hangs."""
+    log = runner._Log(Path("/dev/full"))
+    log.write("lost")
+    log.close()
+    log.write("later")
 
 
 # --- one call with everything that can happen to a notebook -------------------------------
@@ -466,6 +511,36 @@ def test_a_kernel_of_ours_runs_a_notebook(notebooks: Path, monkeypatch: pytest.M
     copy = json.loads(outcome.job.copy.read_text(encoding="utf-8"))
     assert copy["cells"][-1]["outputs"][0]["text"] == ["['cpu', 'tensorflow', '']\n"]
     assert copy["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@slow
+def test_a_run_that_another_process_has_taken_over_touches_nothing(notebooks: Path) -> None:
+    """In a sweep its worker was held for dead; and what it was to replace is still there."""
+    write_notebook(notebooks / "03_malaria.ipynb", SLEEP)
+    folder = Path.cwd() / "out" / "malaria"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(record()))
+    (job,) = runner.plan(["malaria"], {}, output="out", mode="overwrite")
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            folder.rename(folder.with_name("taken"))
+            folder.mkdir()
+            claim.write(folder / ".running", claim.Claim(1, "elsewhere", "mark"))
+            (folder / ".temporary").touch()
+        return asked == 2
+
+    (outcome,) = runner.run([job], quiet=True, stop=stop)
+    assert (outcome.status, outcome.message) == ("interrupted", "another process has taken over")
+    assert sorted(path.name for path in folder.iterdir()) == [".running", ".temporary"]
+    assert (folder.with_name(".previous-malaria") / "results.json").exists()
+    # Whoever repeats it keeps the earlier results, not what the first attempt left.
+    (outcome,) = runner.run([job], quiet=True, stop=lambda: True)
+    assert outcome.message.endswith("the earlier results are back in place")
+    assert results.load(folder)["tutorial"] == "malaria"
 
 
 # --- stopping -----------------------------------------------------------------------------
