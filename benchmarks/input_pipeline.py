@@ -12,27 +12,30 @@ two figures are divided only within one repetition: a busy machine slows both.
 from __future__ import annotations
 
 import argparse
-import math
-import os
-import platform
-import re
-import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from helpers.paths import DATA_VARIABLE, atomic_file
+from benchmarks.measuring import (
+    CHECKOUT,
+    data_home,
+    engine,
+    machine,
+    percent,
+    positive,
+    rate,
+    spread,
+    write_block,
+)
 from helpers.progress import progress
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+MARK = "benchmark"  # where the table stands in the README
 DATASET = "malaria"
 BATCH_SIZE = 32  # images
 FILTERS = (16, 32, 64)  # of the network whose waiting is measured
@@ -43,8 +46,6 @@ WAITING_TARGET = 0.05
 
 # What the notebook's augmentation does to a cell, as far as Keras has layers for it.
 ROTATE, ZOOM, SHIFT, BRIGHTNESS, CONTRAST = 180.0, 0.1, 0.05, 15.0, 0.15
-
-_BLOCK = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     readme = CHECKOUT / "README.md"
     try:
         if wanted.readme:
-            write_block(readme, None)  # a missing place is noticed now, not minutes later
+            write_block(readme, None, MARK)  # a missing place is noticed now, not minutes later
         rows, images = measure(
             wanted.data_dir,
             images=wanted.images,
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = table(rows) + "\n\n" + conditions(images, wanted)
         print(text)
         if wanted.readme:
-            changed = write_block(readme, text)
+            changed = write_block(readme, text, MARK)
             print(f"\n{readme.name}: {'table written' if changed else 'unchanged'}")
     except (OSError, ValueError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
@@ -157,11 +158,11 @@ def table(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        show = _rate if row.unit == "images/s" else _percent
+        show = rate if row.unit == "images/s" else percent
         ratio = "—"
         if row.unit == "images/s":
-            ratio = _spread([a / b for a, b in zip(row.ours, row.keras, strict=True)], _times)
-        cells = [_spread(values, show) for values in (row.ours, row.keras, row.cached)]
+            ratio = spread([a / b for a, b in zip(row.ours, row.keras, strict=True)], _times)
+        cells = [spread(values, show) for values in (row.ours, row.keras, row.cached)]
         lines.append("| " + " | ".join([row.title, *cells, ratio]) + " |")
     return "\n".join(lines)
 
@@ -186,35 +187,10 @@ def conditions(images: int, wanted: argparse.Namespace) -> str:
         f"Keras waits no longer than `helpers` does. The row after it also counts what "
         f"Keras itself does between two steps; the last one is about the network that the "
         f"notebooks fine-tune, on {min(TUNED_IMAGES, images):,} cells.\n\n"
-        f"Measured on {_cores()} cores, {_processor()}; Python {platform.python_version()}, "
-        f"{_engine()}, {versions}. Measured again with "
+        f"Measured on {machine()}; {engine('tensorflow')}, {versions}. Measured again with "
         f"`.venv/bin/python -m benchmarks.input_pipeline --data-dir <folder> --images {images} "
         f"--readme`; `make bench` takes the synthetic cells."
     )
-
-
-def write_block(readme: Path, text: str | None) -> bool:
-    """Return whether the benchmark block of a Markdown file had to be changed.
-
-    Args:
-        readme: the file; it is replaced as a whole, or not at all.
-        text: what shall stand between the two marks; None only looks for them.
-
-    Raises:
-        ValueError: the file has no such block.
-    """
-    before = readme.read_text(encoding="utf-8")
-    if not _BLOCK.search(before):
-        raise ValueError(f"{readme} has no '{BEGIN}' and '{END}': say where the table belongs.")
-    if text is None:
-        return False
-    block = f"{BEGIN}\n{text.strip()}\n{END}"
-    after = _BLOCK.sub(lambda _: block, before, count=1)
-    if after == before:
-        return False
-    with atomic_file(readme) as temporary:
-        temporary.write_text(after, encoding="utf-8")
-    return True
 
 
 class _Measures:
@@ -243,7 +219,7 @@ class _Measures:
         self.network = _consumer(network, train=True)
         self.tuned = _consumer(models.transfer(BACKBONE, image_size=image_size), train=True)
         # One cache for the later epochs; each first epoch builds one of its own.
-        with _data_home(scratch / "kept"):
+        with data_home(scratch / "kept"):
             self.index = self._load_index()
 
     def warm_up(self) -> None:
@@ -276,7 +252,7 @@ class _Measures:
 
     def _first_of_ours(self) -> dict[str, float]:
         """Images a second from listing the folder to the end of the first epoch."""
-        with tempfile.TemporaryDirectory(dir=self.scratch) as name, _data_home(Path(name)):
+        with tempfile.TemporaryDirectory(dir=self.scratch) as name, data_home(Path(name)):
             start = time.perf_counter()
             index = self._load_index()
             end = _fit(self.plain, self._ours(index), epochs=1).ends[-1]
@@ -452,7 +428,7 @@ def _good_files(
     source = scratch / "sample" if data_dir is None else data_dir
     if data_dir is None:
         samples.draw(DATASET, source)
-    with _data_home(scratch / "first"):
+    with data_home(scratch / "first"):
         index = load_index(DATASET, source, image_size=image_size, max_images=images)
     folder = scratch / "files"
     for class_name, path in zip(index["class_name"], index["path"], strict=True):
@@ -460,20 +436,6 @@ def _good_files(
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
     return folder, len(index)
-
-
-@contextmanager
-def _data_home(folder: Path) -> Iterator[None]:
-    """Let ``helpers`` keep its caches in a folder of ours, not in the user's."""
-    before = os.environ.get(DATA_VARIABLE)
-    os.environ[DATA_VARIABLE] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[DATA_VARIABLE]
-        else:
-            os.environ[DATA_VARIABLE] = before
 
 
 def _turned(tasks: list[Any], turn: int) -> list[Any]:
@@ -513,54 +475,8 @@ def _rows(values: dict[str, list[dict[str, float]]]) -> list[Row]:
     ]
 
 
-def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
-    """Return median and range, in words of ``show``; a dash where nothing was measured."""
-    if not values:
-        return "—"
-    middle = show(statistics.median(values))
-    if len(values) == 1:
-        return middle
-    return f"{middle} ({show(min(values))} – {show(max(values))})"
-
-
-def _rate(value: float) -> str:
-    """Return images a second to three digits: more would be noise."""
-    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
-    return f"{round(value, min(digits, 0)):,.0f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 def _times(value: float) -> str:
     return f"{value:.1f}×"
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    """Return the processor's name, as far as the system tells it."""
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
-
-
-def _engine() -> str:
-    """Return name and version of the TensorFlow that is installed."""
-    for name in ("tensorflow-cpu", "tensorflow"):
-        try:
-            return f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return "no TensorFlow"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -575,27 +491,20 @@ def _parser() -> argparse.ArgumentParser:
         help="a folder of malaria cells, as the archive unpacks (default: the synthetic sample)",
     )
     parser.add_argument(
-        "--images", type=_positive, metavar="N", help="use no more than N images (default: all)"
+        "--images", type=positive, metavar="N", help="use no more than N images (default: all)"
     )
     parser.add_argument(
-        "--image-size", type=_positive, default=64, metavar="PIXELS", help="(default: 64)"
+        "--image-size", type=positive, default=64, metavar="PIXELS", help="(default: 64)"
     )
     parser.add_argument(
         "--repeats",
-        type=_positive,
+        type=positive,
         default=3,
         metavar="N",
         help="how often everything is measured (default: 3)",
     )
     parser.add_argument("--readme", action="store_true", help="also write the table into README.md")
     return parser
-
-
-def _positive(text: str) -> int:
-    """Return a whole number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":

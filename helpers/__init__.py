@@ -13,6 +13,8 @@ import os
 __version__ = "0.1.0"
 
 ENGINES = ("tensorflow", "jax", "torch")
+# What the parameter ``precision`` of a notebook takes; ``helpers.backend`` says what each means.
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def _installed_engine() -> str:

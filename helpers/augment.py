@@ -79,7 +79,8 @@ class Augment(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         """Store the amounts after checking them."""
-        super().__init__(**kwargs)
+        # in 16 bits a matrix would miss its pixels (and TensorFlow has no such warp on a GPU)
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.settings: dict[str, Any] = {
             "rotate": rotate,
             "zoom": zoom,

@@ -209,7 +209,7 @@ def _load_weights(trunk: keras.Model, path: Path, name: str, keep_dense: bool) -
 
 def _lite0(inputs: Any) -> keras.Model:
     """Return EfficientNet-Lite0 up to its last 1,280 maps, weights not yet set."""
-    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescale")(inputs)
+    x = layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32", name="rescale")(inputs)
     x = _normalised(layers.Conv2D(32, 3, 2, "same", use_bias=False, name="stem")(x), "stem")
     number, channels = 0, 32
     for expansion, filters, repeats, stride, kernel in _LITE0_STAGES:

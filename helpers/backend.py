@@ -16,7 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from helpers import kernels
+from helpers import PRECISIONS, kernels
+from helpers.nearest import nearest
 
 # TensorFlow advises programmers about re-traced functions; a reader cannot act on it.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -36,8 +37,8 @@ def describe() -> str:
     """Return for the set-up cell: Keras version, backend with version, device.
 
     That is one line on a processor in float32, as every machine has it. A second one names
-    the card, its memory and the precision on a GPU, and the precision alone where it is
-    another. What depends on the device is said here and in no later cell.
+    the card, its memory and what ``precision="auto"`` means on a GPU, and the precision
+    where it was set to another. What depends on the device is said here and in no later cell.
 
     Raises:
         RuntimeError: the kernel is one for a GPU, and the backend finds none; says what to do.
@@ -47,13 +48,58 @@ def describe() -> str:
     if place != "GPU" and os.environ.get(kernels.DEVICE_VARIABLE) == "gpu":
         raise RuntimeError(kernels.missing_gpu(name()))
     line = f"Keras {keras.__version__} on {name()} {module.__version__}, computing on the {place}"
-    precision = keras.config.dtype_policy().name
+    chosen = keras.config.dtype_policy().name
+    told = "" if chosen == "float32" else f"precision {chosen}"
     if place == "GPU":
         card = _of_this_backend(_CARD)()
         memory = kernels.gpu_memory(card)
         room = "" if memory is None else f" with {memory:.0f} GiB of memory"
-        return f"{line}\n{card}{room}, precision {precision}"
-    return line if precision == "float32" else f"{line}\nPrecision {precision}"
+        return f"{line}\n{card}{room}, {told or f'precision auto: {precision()}'}"
+    return f"{line}\n{told[0].upper()}{told[1:]}" if told else line
+
+
+def precision(wanted: str = "auto") -> str:
+    """Return the precision that a word means here: ``"auto"`` takes 16 bits where that pays.
+
+    The tensor cores of a GPU multiply 16 bits several times as fast as 32, and activations
+    take half the memory; weights, losses and probabilities stay in float32 ("mixed"). From
+    compute capability 8.0 on (Ampere, 2020), ``"auto"`` is ``"mixed_bfloat16"``: it reaches as
+    far as float32 does, so no small gradient is lost. Capability 7 (V100, T4) multiplies float16
+    only, and there ``"auto"`` is ``"mixed_float16"``, for which Keras scales the loss. A
+    processor gains nothing, and a card that tells no capability may not: both get ``"float32"``.
+
+    Args:
+        wanted: one of ``helpers.PRECISIONS``; all but ``"auto"`` mean themselves.
+
+    Returns:
+        The name of a Keras dtype policy.
+
+    Raises:
+        ValueError: unknown; says which is nearest.
+    """
+    if wanted not in PRECISIONS:
+        raise ValueError(
+            f"There is no precision {wanted!r}; {nearest(wanted, PRECISIONS)} "
+            f"({', '.join(PRECISIONS)})."
+        )
+    if wanted != "auto":
+        return wanted
+    capability = _of_this_backend(_CAPABILITY)() if device() == "GPU" else (0, 0)
+    if capability < (7, 0):
+        return "float32"
+    return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
+
+
+def use_precision(wanted: str = "auto") -> None:
+    """Let every model that is built from now on compute in a precision.
+
+    Args:
+        wanted: see ``precision``.
+
+    Raises:
+        ValueError: unknown; says which is nearest.
+    """
+    keras.config.set_dtype_policy(precision(wanted))
 
 
 def jit_compile() -> bool:
@@ -85,7 +131,8 @@ def prefetched(batches: keras.utils.PyDataset) -> tuple[Any, list[keras.callback
 
     Keras hands each batch of Python's to TensorFlow when the step asks for it, and the step
     waits: a millisecond on two cores, whatever the batch holds. Here one batch is handed over
-    while the step before it computes. The other backends take the batches as they are.
+    while the step before it computes. The other backends take the batches as they are: Keras
+    reads them ahead for these, in order, in the threads that the batches ask for.
 
     Args:
         batches: a number of batches an epoch that is known, with arrays of one shape but for
@@ -112,6 +159,38 @@ def prefetched(batches: keras.utils.PyDataset) -> tuple[Any, list[keras.callback
     # asks its own kind of data only.
     shuffle = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: batches.on_epoch_end())
     return data.prefetch(2).with_options(options), [shuffle]
+
+
+def answering(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a model's prediction as a function that is compiled once for all batches.
+
+    For a smaller last batch TensorFlow would trace the network again, and JAX compile it again:
+    seconds for a deep one. TensorFlow is told that the number of images is open. JAX wants to
+    know it, and gets full batches, of which it computes some images for nothing.
+
+    Args:
+        model: any model on images.
+        batch_size: images in a full batch; no batch has more.
+
+    Returns:
+        From images uint8 (n, height, width, 3) to the model's output for them.
+    """
+    if name() == "tensorflow" and model.predict_function is None:
+        import tensorflow
+
+        model.make_predict_function()
+        images = tensorflow.TensorSpec((None, *model.input_shape[1:]), "uint8")
+        traced: Any = model.predict_function
+        traced.get_concrete_function([(images,)])
+    if name() != "jax":
+        return model.predict_on_batch
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        missing = batch_size - len(images)
+        full = np.pad(images, [(0, missing), *[(0, 0)] * (images.ndim - 1)])
+        return model.predict_on_batch(full)[: len(images)]
+
+    return answer
 
 
 def _of_this_backend(functions: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
@@ -162,6 +241,30 @@ def _torch_card() -> str:
     return str(torch.cuda.get_device_name(0))
 
 
+def _tensorflow_capability() -> tuple[int, int]:
+    import tensorflow
+
+    card = tensorflow.config.list_physical_devices("GPU")[0]
+    details = tensorflow.config.experimental.get_device_details(card)
+    major, minor = details.get("compute_capability") or (0, 0)
+    return int(major), int(minor)
+
+
+def _jax_capability() -> tuple[int, int]:
+    import jax
+
+    told = str(getattr(jax.devices()[0], "compute_capability", ""))
+    major, _, minor = told.partition(".")  # "9.0"; an AMD card tells a name
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+
+
+def _torch_capability() -> tuple[int, int]:
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(0)
+    return int(major), int(minor)
+
+
 def _tensorflow_gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[Any, Any]:
     import tensorflow
 
@@ -205,6 +308,11 @@ def _start_sooner() -> None:
 
 _DEVICE = {"tensorflow": _tensorflow_device, "jax": _jax_device, "torch": _torch_device}
 _CARD = {"tensorflow": _tensorflow_card, "jax": _jax_card, "torch": _torch_card}
+_CAPABILITY = {
+    "tensorflow": _tensorflow_capability,
+    "jax": _jax_capability,
+    "torch": _torch_capability,
+}
 _GRADIENT = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}
 
 _start_sooner()

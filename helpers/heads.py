@@ -33,8 +33,10 @@ class Head:
 def probabilities(x: Any, classes: int, seed: int) -> Any:
     """Return the last dense layer and the softmax, named ``logits`` and ``probabilities``."""
     initialiser = keras.initializers.GlorotUniform(seed=seed)
-    logits = layers.Dense(classes, kernel_initializer=initialiser, name="logits")(x)
-    # float32 whatever the precision of the rest: a softmax in 16 bits loses small scores
+    # float32 whatever the precision of the rest: in 16 bits small scores are lost
+    logits = layers.Dense(classes, kernel_initializer=initialiser, dtype="float32", name="logits")(
+        x
+    )
     return layers.Activation("softmax", dtype="float32", name="probabilities")(logits)
 
 

@@ -6,7 +6,8 @@ trains on a set that is larger than its memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -162,6 +163,24 @@ def _decks_by_class(labels: np.ndarray, each: Mapping[int, int]) -> list[_Deck]:
     if not decks:
         raise ValueError("per_epoch asks for no image at all.")
     return decks
+
+
+def ahead(batches: keras.utils.PyDataset) -> Iterator[Any]:
+    """Yield each batch of an epoch in order, read while the one before it is being used.
+
+    It is for loops of our own; in training, Keras (or ``backend.prefetched``) does the same.
+    A single thread reads, one batch after the other: what a plain loop would read, no more.
+
+    Args:
+        batches: at least one, and their number known.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(batches.__getitem__, 0)
+        for number in range(1, batches.num_batches):
+            batch = coming.result()
+            coming = reader.submit(batches.__getitem__, number)
+            yield batch
+        yield coming.result()
 
 
 def all_pixels(index: pd.DataFrame) -> Any:

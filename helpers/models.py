@@ -2,7 +2,8 @@
 
 Every model takes raw RGB pixels, 0–255: rescaling is its first layer, so a saved file is
 complete and nobody can forget it. Models are flat (the backbone's layers are the model's
-own), every layer has a fixed name, and all random weights come from one seed.
+own), every layer has a fixed name, and all random weights come from one seed. Where Keras
+computes in 16 bits (``backend.use_precision``), the first layer and what comes out stay float32.
 
 Backbones stand in ``helpers.backbones``, heads in ``helpers.heads``, the networks that draw
 an outline in ``helpers.unet``; a notebook reaches all of them from here.
@@ -100,7 +101,8 @@ def feature_extractor(
     """
     trunk = build(backbone, image_size, weights, seed)
     features = layers.Activation("linear", name="features")(trunk.output)
-    pooled = layers.GlobalAveragePooling2D(name="pooled")(features)
+    # a mean of 16 bits would be rounded to 16 bits, and a regression is fitted to it
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(features)
     model = keras.Model(trunk.input, pooled, name=f"{backbone}_features")
     model.trainable = False
     return model
@@ -132,7 +134,7 @@ def small_cnn(
         A model from RGB pixels 0–255 to probabilities, as ``transfer`` returns one.
     """
     inputs = keras.Input((image_size, image_size, 3), name="pixels")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(inputs)
     for stage, channels in enumerate(filters, start=1):
         for stride in (2, 1):
             name = f"stage{stage}_{'halve' if stride == 2 else 'look'}"
@@ -188,7 +190,7 @@ def article_cnn(
             f"picture below 22 pixels; the article's has 150."
         )
     inputs = keras.Input((image_size, image_size, 3), name="pixels")
-    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
+    x = layers.Rescaling(1 / 255, dtype="float32", name="rescale")(inputs)
     for stage, channels in enumerate((32, 64, 64), start=1):
         x = layers.Conv2D(channels, 3, use_bias=not regularised, name=f"stage{stage}_look")(x)
         if regularised:
@@ -259,7 +261,7 @@ def average(members: Iterable[keras.Model]) -> keras.Model:
         used |= {id(layer) for layer in own.layers}
         parts.append(keras.Model(own.input, own.output, name=f"member{number}_{member.name}"))
     inputs = keras.Input(parts[0].input_shape[1:], name="pixels")
-    mean = layers.Average(name="probabilities")([part(inputs) for part in parts])
+    mean = layers.Average(dtype="float32", name="probabilities")([part(inputs) for part in parts])
     return keras.Model(inputs, mean, name="average")
 
 

@@ -203,11 +203,11 @@ def check(record: object) -> None:
         raise ValueError(
             f"schema is {record.get('schema')!r}, this version of helpers reads {SCHEMA} only."
         )
-    _keys(record, "results.json", _FIELDS)
+    _keys(record, "results.json", _FIELDS, optional=("precision",))
     for name in ("tutorial", "title", "profile"):
         _text(record[name], name, empty=False)
-    for name in ("backend", "device"):
-        if record[name] is not None:
+    for name in ("backend", "device", "precision"):
+        if record.get(name) is not None:
             _text(record[name], name)
     _whole(record["seed"], "seed")
     if not isinstance(record["fold"], str | None):
@@ -244,15 +244,16 @@ def facts(
 
     The arguments are those of :func:`save`.
     """
-    here = _engine()
+    engine, place, precision = _engine()
     data = _data_facts(index, tutorial)
     return {
         "schema": SCHEMA,
         "tutorial": tutorial,
         "title": title or title_of(tutorial),
         "profile": profile,
-        "backend": backend or here[0],
-        "device": device or here[1],
+        "backend": backend or engine,
+        "device": device or place,
+        "precision": precision,
         "seed": _plain(seed, "seed"),
         "fold": _plain(fold, "fold"),
         "parameters": {name: _plain(value, name) for name, value in parameters.items()},
@@ -445,13 +446,15 @@ def _new_folder(parent: Path, tutorial: str) -> Path:
     raise FileExistsError(f"{parent} holds 1,000 runs of this second: give an output_dir.")
 
 
-def _engine() -> tuple[str | None, str | None]:
-    """Return engine and device where Keras is in use, without importing it where it is not."""
+def _engine() -> tuple[str | None, str | None, str | None]:
+    """Return engine, device and precision; none where Keras is not in use (nor imported here)."""
     if "keras" not in sys.modules:
-        return None, None
+        return None, None, None
+    import keras
+
     from helpers import backend
 
-    return backend.name(), backend.device()
+    return backend.name(), backend.device(), str(keras.config.dtype_policy().name)
 
 
 def _dataset(tutorial: str, index: pd.DataFrame | None = None) -> object | None:
@@ -704,14 +707,18 @@ def _card_limitations(record: Record, known: object | None) -> list[str]:
 
 
 def _card_making(record: Record) -> str:
-    """Return the card's last paragraph: settings and versions."""
+    """Return the card's last paragraph: settings and versions.
+
+    A notebook shows its card, and is to read alike whatever computed it: engine, device and
+    seconds stand in ``results.json`` alone.
+    """
     chosen = {name: value for name, value in record["parameters"].items() if value is not None}
     settings = ", ".join(f"`{name} = {value!r}`" for name, value in chosen.items())
-    engine = " on ".join(part for part in (record["backend"], record["device"]) if part)
     installed = ", ".join(f"{name} {version}" for name, version in versions().items())
     return _bullets(
         [
-            f"Profile `{record['profile']}`" + (f", computed by {engine}" if engine else ""),
+            f"Profile `{record['profile']}`; what computed it, and for how long, stands in "
+            f"`{FILE_NAME}`",
             f"Parameters that were set: {settings or 'none'}",
             f"Versions: {installed}",
         ]

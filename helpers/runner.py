@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import helpers
-from helpers import claim, downloads, kernels, results
+from helpers import PRECISIONS, claim, downloads, kernels, memory, registry, results
 from helpers.nearest import nearest
 from helpers.paths import DISK_FULL, atomic_file
 
@@ -514,6 +514,11 @@ def _values(
             raise WrongCall(f"fold takes 0 to 4, all or none, not {text!r}.")
         if name == "seed" and isinstance(value, int) and not 0 <= value < 2**32:
             raise WrongCall(f"seed takes a whole number from 0 to {2**32 - 1}, not {value}.")
+        if name == "precision" and value not in PRECISIONS:
+            raise WrongCall(
+                f"There is no precision {value!r}; {nearest(str(value), PRECISIONS)} "
+                f"({', '.join(PRECISIONS)})."
+            )
         known = _known_backbones() if name == "backbone" and value is not None else ()
         if known and value not in known:
             raise WrongCall(
@@ -889,7 +894,19 @@ def _explain(event: Mapping[str, Any], where: Mapping[str, Any], job: Job) -> st
         )
     if event.get("prompt"):
         place = f"cell {event['cell']} (In [{event['prompt']}])"
+    if memory.is_full(event["text"]) and "DeviceMemoryError" not in event["text"]:
+        sizes = (_setting(job, name) for name in ("batch_size", "image_size"))
+        return f"{place}: {memory.advice(*sizes, on_gpu=memory.is_on_gpu(event['text']))}"
     return f"{place}: {_one_line(event['text'])}"
+
+
+def _setting(job: Job, name: str) -> object:
+    """Return what a run takes for a parameter: as given, else its profile's; None if unknown."""
+    value = job.parameters.get(name)
+    with suppress(ValueError):
+        profile = registry.get(job.name).profiles.get(str(job.parameters.get("profile")))
+        value = getattr(profile, name, None) if value is None else value
+    return value
 
 
 def _place(where: Mapping[str, Any]) -> str:

@@ -32,7 +32,8 @@ def with_augmentation(model: keras.Model, augment: keras.layers.Layer | None) ->
     # a copy: Keras loses its way in a layer that took images elsewhere, and takes pairs here
     own = type(augment).from_config(augment.get_config())
     images, moved = own(inputs, masks)
-    both = keras.layers.Concatenate(name="answer_and_mask")([model(images), moved])
+    joined = keras.layers.Concatenate(dtype="float32", name="answer_and_mask")
+    both = joined([model(images), moved])
     return keras.Model([inputs, masks], both, name=name)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
-from helpers import backend
+from helpers import backend, memory
 from helpers.images import _explained as explained
-from helpers.loading import Batches
+from helpers.loading import Batches, ahead
 from helpers.losses import DiceCrossEntropy, DiceScore
 from helpers.paths import atomic_file, data_home
 from helpers.progress import progress
@@ -131,9 +131,11 @@ def fit(
         ValueError: unknown schedule, optimiser or monitor, no epoch, or settings that
             contradict one another.
         RuntimeError: the loss became infinite or no number.
+        DeviceMemoryError: the memory of what computes is full; says what to lower.
         ModuleNotFoundError: a TensorBoard log is wanted and the package is not installed.
     """
     outlines = len(model.output_shape) == 4
+    batch_size = train.batch_size
     score = "dice" if outlines else "accuracy"
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: give 1 or more.")
@@ -153,7 +155,7 @@ def fit(
         _check_weights(class_weight, train.labels)
     rate = _rate(schedule, learning_rate, epochs * train.num_batches)
     chosen = _optimiser(optimiser, rate, weight_decay, moving_average)
-    metric: Any = score
+    metric: Any = keras.metrics.CategoricalAccuracy(name=score)
     if outlines:
         loss, metric = loss or DiceCrossEntropy(), DiceScore()
         if augment is not None:
@@ -166,8 +168,8 @@ def fit(
         jit_compile=backend.jit_compile(),
     )
     # Variables that are made while the step is traced make TensorFlow trace it a second time,
-    # which takes seconds for a deep network.
-    chosen.build(trainee.trainable_variables)
+    # which takes seconds for a deep network. (So the metric is no mere name either.)
+    trainee.optimizer.build(trainee.trainable_variables)  # with float16 more than ours: it scales
     callbacks = [OneLine(epochs, score), keras.callbacks.TerminateOnNaN()]
     if moving_average is not None:
         # before those that keep weights: at the end of an epoch they find the average in place
@@ -186,17 +188,18 @@ def fit(
     if tensorboard is not None:
         callbacks.append(_tensorboard(tensorboard))
     read, next_order = backend.prefetched(train)
-    history = trainee.fit(
-        read,
-        validation_data=None if valid is None else backend.prefetched(valid)[0],
-        epochs=epochs,
-        verbose=0,
-        callbacks=next_order + callbacks,
-        class_weight=None if class_weight is None else dict(class_weight),
-        # Batches shuffles from its own seed; Keras would shuffle the batches once more, from
-        # Python's global random numbers, and no two runs would be alike
-        shuffle=False,
-    ).history
+    with memory.explained(batch_size, int(model.input_shape[1]), backend.device()):
+        history = trainee.fit(
+            read,
+            validation_data=None if valid is None else backend.prefetched(valid)[0],
+            epochs=epochs,
+            verbose=0,
+            callbacks=next_order + callbacks,
+            class_weight=None if class_weight is None else dict(class_weight),
+            # Batches shuffles from its own seed; Keras would shuffle the batches once more, from
+            # Python's global random numbers, and no two runs would be alike
+            shuffle=False,
+        ).history
     table = pd.DataFrame(history)
     if not np.isfinite(table["loss"]).all():
         raise RuntimeError(
@@ -212,13 +215,16 @@ def extract_features(
 ) -> np.ndarray:
     """Return the features of each image of an index, computed once and kept on disk.
 
+    They are written batch by batch and mapped into memory, as the images are: a million images'
+    features are 5 GB.
+
     Args:
         extractor: a frozen model from images to features (n, channels).
         index: from ``load_index(…, image_size=…)``.
         batch_size: images computed at a time.
 
     Returns:
-        float32 (n, channels), in the order of the index.
+        float32 (n, channels), in the order of the index; a read-only memory map.
 
     Raises:
         OSError: the disk is full, or the cache's folder cannot be written; says what to do.
@@ -228,15 +234,23 @@ def extract_features(
     for array in extractor.get_weights():
         weights.update(array.tobytes())
     weights.update(index["row"].to_numpy().tobytes())
+    if extractor.compute_dtype != "float32":  # what 16 bits gave is not what another run wants
+        weights.update(extractor.compute_dtype.encode())
     path = data_home() / "cache" / f"{cache.stem}-{extractor.name}-{weights.hexdigest()}.npy"
-    stored = _stored_features(path, (len(index), *extractor.output_shape[1:]))
+    shape = (len(index), *extractor.output_shape[1:])
+    stored = _stored_features(path, shape)
     if stored is None:
-        stored = predict(extractor, Batches(index, batch_size))
+        batches = Batches(index, batch_size)
+        kind = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+        header = {"descr": kind, "fortran_order": False, "shape": shape}
         try:
             with atomic_file(path) as temporary, temporary.open("wb") as stream:
-                np.save(stream, stored)
+                np.lib.format.write_array_header_1_0(stream, header)
+                for found in _outputs(extractor, batches):
+                    stream.write(found.astype(np.float32).tobytes())
         except OSError as error:
-            raise explained(error, path.parent, stored.nbytes) from error
+            raise explained(error, path.parent, 4 * int(np.prod(shape))) from error
+        stored = np.load(path, mmap_mode="r")
     return stored
 
 
@@ -317,7 +331,7 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
     if len(kernel) == 1:  # two classes: scikit-learn keeps one row, a softmax wants two
         kernel, bias = np.concatenate([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
     folded = kernel / scaler.scale_
-    logits = keras.layers.Dense(len(kernel), name="logits")
+    logits = keras.layers.Dense(len(kernel), dtype="float32", name="logits")
     probabilities = keras.layers.Activation("softmax", dtype="float32", name="probabilities")
     model = keras.Model(extractor.input, probabilities(logits(extractor.output)),
                         name=extractor.name.replace("_features", "_classifier"))  # fmt: skip
@@ -343,6 +357,7 @@ def predict(model: keras.Model, batches: Batches) -> np.ndarray:
 
     Raises:
         ValueError: the batches are shuffled: results would not belong to their rows.
+        DeviceMemoryError: the memory of what computes is full; says what to lower.
     """
     if batches.shuffle:
         raise ValueError("Predict with Batches(…, shuffle=False): rows and results must match.")
@@ -350,11 +365,18 @@ def predict(model: keras.Model, batches: Batches) -> np.ndarray:
     shape = model.output_shape[1:3] if outlines else model.output_shape[1:]
     found = np.empty((len(batches.rows), *shape), np.float16 if outlines else np.float32)
     filled = 0
-    for number in progress(range(batches.num_batches), "predicting"):
-        output = model.predict_on_batch(batches[number][0])
+    for output in _outputs(model, batches):
         found[filled : filled + len(output)] = output[..., 0] if outlines else output
         filled += len(output)
     return found
+
+
+def _outputs(model: keras.Model, batches: Batches) -> Iterator[np.ndarray]:
+    """Yield a model's output for each batch; the next one is read meanwhile."""
+    with memory.explained(batches.batch_size, int(model.input_shape[1]), backend.device()):
+        answer = backend.answering(model, batches.batch_size)
+        for images, _ in progress(ahead(batches), "predicting", total=batches.num_batches):
+            yield answer(images)
 
 
 def _tensorboard(folder: Path) -> keras.callbacks.Callback:
@@ -415,7 +437,7 @@ def _class_weights(
 def _stored_features(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return features from the cache; None where there are none, or damaged ones."""
     try:
-        stored: np.ndarray = np.load(path)
+        stored: np.ndarray = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):  # missing, cut short, empty
         return None
     return stored if stored.shape == shape and stored.dtype == np.float32 else None

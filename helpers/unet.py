@@ -114,7 +114,7 @@ def res_unet(
         raise ValueError(f"filters={tuple(filters)}: give at least two levels.")
     _require_halves(image_size, len(filters) - 1)
     inputs = keras.Input((image_size, image_size, 3), name="pixels")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(inputs)
     skips = []
     for level, channels in enumerate(filters[:-1], start=1):
         skips.append(_residual(x, channels, f"down{level}"))
@@ -151,8 +151,8 @@ def _convolution(x: Any, channels: int, width: int, name: str) -> Any:
 
 def _pixel_probabilities(x: Any) -> Any:
     """Return the 1×1 convolution and the sigmoid, named ``logits`` and ``probabilities``."""
-    logits = layers.Conv2D(1, 1, name="logits")(x)
-    # float32 whatever the precision of the rest: a sigmoid in 16 bits loses small scores
+    # float32 whatever the precision of the rest: in 16 bits small scores are lost
+    logits = layers.Conv2D(1, 1, dtype="float32", name="logits")(x)
     return layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
 
 

@@ -60,8 +60,8 @@ def test_only_jax_is_compiled(monkeypatch: pytest.MonkeyPatch, name: str, compil
 class _Numbers(keras.utils.PyDataset):
     """Batches of 2, 2 and 1 of the numbers 0 to 4, in an order that an epoch's end reverses."""
 
-    def __init__(self) -> None:
-        super().__init__(workers=1)
+    def __init__(self, workers: int = 1) -> None:
+        super().__init__(workers=workers)
         self.order = np.arange(5)
 
     num_batches = 3
@@ -97,6 +97,17 @@ def test_prefetched_batches_are_those_that_keras_would_have_read() -> None:
     assert seen[0] == seen[1]
     down, up = [[4, 3], [2, 1], [0]], [[0, 1], [2, 3], [4]]
     assert seen[1] == down + up + down
+
+
+def test_batches_that_keras_reads_ahead_in_threads_come_in_the_same_order() -> None:
+    """As the other backends get them, which take the batches as they are."""
+    seen = []
+    for workers in (1, 2):
+        listener = _Listener()
+        listener.compile(run_eagerly=True)
+        listener.fit(_Numbers(workers), epochs=3, verbose=0, shuffle=False)
+        seen.append(listener.seen)
+    assert seen[0] == seen[1]
 
 
 def test_prefetched_data_knows_its_length_and_kinds() -> None:
@@ -136,17 +147,17 @@ def test_a_kernel_for_a_gpu_stops_where_there_is_none(monkeypatch: pytest.Monkey
     ("memory", "told"),
     [(140.4, " with 140 GiB of memory"), (None, ""), (15.99, " with 16 GiB of memory")],
 )
-def test_a_gpu_is_told_with_its_memory_and_the_precision(
+def test_a_gpu_is_told_with_its_memory_and_what_precision_auto_means(
     monkeypatch: pytest.MonkeyPatch, memory: float | None, told: str
 ) -> None:
-    cards = {"DEVICE": "GPU", "CARD": "NVIDIA H200"}
+    cards = {"DEVICE": "GPU", "CARD": "NVIDIA H200", "CAPABILITY": (9, 0)}
     answers = {id(getattr(backend, f"_{name}")): value for name, value in cards.items()}
     monkeypatch.setattr(backend, "_of_this_backend", lambda table: lambda: answers[id(table)])
     monkeypatch.setattr(backend.kernels, "gpu_memory", lambda card: memory)
     monkeypatch.setenv("TUTORIALS_DEVICE", "gpu")
     first, second = backend.describe().split("\n")
     assert first.endswith(", computing on the GPU")
-    assert second == f"NVIDIA H200{told}, precision float32"
+    assert second == f"NVIDIA H200{told}, precision auto: mixed_bfloat16"
 
 
 def test_another_precision_is_told_on_a_processor_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,21 @@
-"""The benchmark: its command answers at once, and its table and the README's block have a form."""
+"""The benchmarks: commands answer at once, and tables and the blocks they fill have a form."""
 
 from __future__ import annotations
 
+import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks import gpu, scale
 from benchmarks import input_pipeline as bench
+from benchmarks.measuring import write_block
+from helpers import backend, registry, samples
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROWS = [
@@ -17,9 +24,13 @@ ROWS = [
 ]
 
 
-def test_help_answers_without_tensorflow() -> None:
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [("input_pipeline", "--data-dir"), ("gpu", "--backend"), ("scale", "--factors")],
+)
+def test_help_answers_without_tensorflow(module: str, option: str) -> None:
     program = (
-        "import sys; from benchmarks import input_pipeline as bench\n"
+        f"import sys; from benchmarks import {module} as bench\n"
         "try: bench.main(['--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"
         "assert not {'keras', 'tensorflow', 'pandas'} & set(sys.modules), 'slow imports'"
@@ -28,7 +39,7 @@ def test_help_answers_without_tensorflow() -> None:
         [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert "--data-dir" in run.stdout
+    assert option in run.stdout
 
 
 @pytest.mark.parametrize("wrong", ["0", "-3", "many"])
@@ -71,14 +82,14 @@ def test_the_clock_starts_waiting_when_an_epoch_ends() -> None:
 
 def test_writing_the_block_twice_changes_nothing(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"# Top\n\n{bench.BEGIN}\n{bench.END}\n\nEnd.\n", encoding="utf-8")
+    readme.write_text("# Top\n\n<!-- table -->\n<!-- /table -->\n\nEnd.\n", encoding="utf-8")
     text = bench.table(ROWS)
-    assert bench.write_block(readme, text)
+    assert write_block(readme, text, "table")
     once = readme.read_text(encoding="utf-8")
-    assert not bench.write_block(readme, text)
+    assert not write_block(readme, text, "table")
     assert readme.read_text(encoding="utf-8") == once
-    assert once == f"# Top\n\n{bench.BEGIN}\n{text}\n{bench.END}\n\nEnd.\n"
-    assert bench.write_block(readme, "other")
+    assert once == f"# Top\n\n<!-- table -->\n{text}\n<!-- /table -->\n\nEnd.\n"
+    assert write_block(readme, "other", "table")
     assert readme.read_text(encoding="utf-8").count("other") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
@@ -87,12 +98,146 @@ def test_a_readme_without_a_place_is_refused(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("# Top\n", encoding="utf-8")
     with pytest.raises(ValueError, match="say where the table belongs"):
-        bench.write_block(readme, None)
+        write_block(readme, None, "table")
     assert readme.read_text(encoding="utf-8") == "# Top\n"
 
 
 def test_the_repositorys_readme_has_a_place() -> None:
-    assert not bench.write_block(CHECKOUT / "README.md", None)
+    assert not write_block(CHECKOUT / "README.md", None, bench.MARK)
+
+
+def test_every_block_has_its_place() -> None:
+    assert not write_block(gpu.README, None, gpu.MARK)
+    for mark in (scale.MEASURED, scale.CARRIED_ON):
+        assert not write_block(CHECKOUT / "docs" / "scale.md", None, mark)
+
+
+# --- on a GPU --------------------------------------------------------------------------------
+
+
+def test_the_wait_is_what_an_epoch_takes_longer_than_the_model_alone() -> None:
+    row = gpu.Row("a", 64, 16, training=[90.0, 100.0], alone=[100.0, 80.0], inference=[1.0])
+    assert row.waiting == pytest.approx([0.1, -0.25])
+    assert gpu.Row("a", 64, 16, inference=[1.0]).waiting == []
+
+
+def test_a_network_that_found_no_room_is_told_below_the_table() -> None:
+    rows = [
+        {"title": "a", "image_size": 64, "batch_size": 16, "training": [400.0, 300.0],
+         "alone": [400.0, 400.0], "inference": [1_234.0, 1_236.0]},
+        {"title": "b", "image_size": 224, "batch_size": 128, "problem": "The GPU's memory is full"},
+    ]  # fmt: skip
+    lines = gpu.section({"title": "Keras on a GPU", "rows": rows}).splitlines()
+    assert lines[0] == "**Keras on a GPU**"
+    assert lines[4] == (
+        "| a | 64 | 16 | 350 (300 – 400) | 400 (400 – 400) | 12.5 % (0.0 % – 25.0 %) "
+        "| 1,240 (1,230 – 1,240) |"
+    )
+    assert lines[5] == "| b | 224 | 128 | — | — | — | — |"
+    assert lines[-1] == "b: The GPU's memory is full"
+
+
+def test_every_network_of_the_series_is_measured_at_its_profiles_size() -> None:
+    found = {network.title: network for network in gpu.networks()}
+    assert len(found) == 9
+    assert (found["04: VGG16, its backbone frozen"].batch_size) == 128
+    assert found["01: DenseNet201"].image_size == 224
+    assert [title for title, network in found.items() if network.reduced] == [
+        "EfficientNet-Lite0, frozen", "EfficientNet-Lite0, fine-tuned", "small CNN",
+    ]  # fmt: skip
+
+
+def test_a_backend_that_is_missing_is_told_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
+    assert gpu.main(["--backend", "torch"]) == 2
+    assert "torch is not installed here. Install it:" in capsys.readouterr().err
+
+
+# --- with more images ------------------------------------------------------------------------
+
+
+def run_of(images: int) -> scale.Figures:
+    """Return the figures of a run in which everything grows with the images but own memory."""
+    steps = ("list", "cache", "again", "split", "train", "epoch", "features", "head", "evaluate")
+    own = {f"own_{step}": 500e6 for step in ("start", *steps)}
+    sizes = ("file_bytes", "cache_bytes", "index_bytes", "feature_bytes")
+    return {
+        **dict.fromkeys(steps, images / 1_000),
+        **own,
+        **dict.fromkeys(sizes, images * 500.0),
+        "resident": 900e6,
+        "images": images,
+        "patients": images / 25,
+    }
+
+
+def test_the_measured_table_has_a_column_a_size() -> None:
+    text = scale.measured({10: run_of(10_000), 1: run_of(1_000)}, "idle")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert table[0] == "| | 1× | 10× |"
+    assert "| images | 1,000 | 10,000 |" in table
+    assert "| list the files | 1.00 s | 10 s |" in table
+    assert "| **memory of the index** | 0.5 MB | 5.0 MB |" in table
+    assert "| … at most until the network is trained | 500 MB | 500 MB |" in table
+    assert {line.count("|") for line in table} == {4}
+    assert "(idle)" in text
+
+
+def test_what_is_carried_on_follows_from_the_largest_run() -> None:
+    rates = {"decode": 100.0, "features_192": 50.0, "features_224": 40.0, "tuning_192": 10.0,
+             "tuning_224": 8.0}  # fmt: skip
+    text = scale.carried_on({1: run_of(500), 100: run_of(100_000)}, rates)
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line[:1] == "|"}
+    assert "| 1.8 minutes | 17 minutes |" in rows["list the files"]
+    assert "| 54 MB | 500 MB |" in rows["memory of the index"]
+    assert "| 12 GB | 151 GB |" in rows["the cache on disk"]
+    assert "| 18 hours | 4.3 days |" in rows["fine-tune EfficientNet-Lite0: here"]
+    assert "| 4.6 minutes | 21 minutes |" in rows["fine-tune: one GPU, *assumed*"]
+    assert "We have measured no GPU" in text
+
+
+def test_each_copy_of_an_image_is_another_picture_of_another_patient(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (9, 9, 3), np.uint8)
+    pixels[0] = 0
+    file = tmp_path / "C1P1thinF_IMG_20150619_114756a_cell_179.png"
+    Image.fromarray(pixels).save(file)
+    pictures = {np.asarray(scale._changed(file, copy)).tobytes() for copy in range(100)}
+    assert len(pictures) == 100
+    names = {scale._renamed(file.name, copy) for copy in range(100)}
+    assert len({registry.get("malaria").patient_of(name) for name in names}) == 100
+
+
+@pytest.mark.slow
+def test_a_tiny_gpu_run_gives_a_table(tmp_path: Path) -> None:
+    options = ["--backend", backend.name(), "--network", "small CNN", "--images", "64"]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", *options, "--repeats", "1", "--remark", "tiny"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert f"on {backend.name()} " in lines[0]
+    (row,) = (line for line in lines if line.startswith("| small CNN |"))
+    assert row.count("|") == 8
+    assert "—" not in row
+    assert "(tiny)" in lines[-1]
+
+
+@pytest.mark.slow
+def test_a_run_of_one_size_measures_every_step(tmp_path: Path) -> None:
+    samples.draw("malaria", tmp_path / "cells", patients=20, cells=150)
+    program = f"from benchmarks import scale; print(scale._run(scale.Path({str(tmp_path)!r})))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False,
+        env=os.environ | {"TUTORIALS_DATA": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    found = ast.literal_eval(run.stdout)
+    assert found["images"] > 100
+    assert all(found[key] > 0 for key in run_of(1))
+    assert found["resident"] > found["own_start"] > 50e6
 
 
 @pytest.mark.slow

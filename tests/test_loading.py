@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tiny_images import SIZE, STAND_INS, draw_file, draw_volumes, small_index
 
 from helpers import registry
 from helpers.index import load_index, open_masks, open_pixels
-from helpers.loading import Batches, all_masks, all_pixels
+from helpers.loading import Batches, ahead, all_masks, all_pixels
 
 Index = pd.DataFrame
 
@@ -123,6 +124,51 @@ def test_keras_shows_every_image_once_an_epoch_and_shuffles_between(tiny_index: 
     ]
     assert all(sorted(order) == list(range(36)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
+
+
+@pytest.mark.parametrize("batch_size", [7, 36, 50])
+def test_batches_read_ahead_are_the_same(tiny_index: Index, batch_size: int) -> None:
+    plain, read = (Batches(tiny_index, batch_size, shuffle=True, seed=1) for _ in range(2))
+    for _ in range(2):
+        expected = [plain[number] for number in range(plain.num_batches)]
+        found = list(ahead(read))
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours[0], theirs[0])
+            np.testing.assert_array_equal(ours[1], theirs[1])
+        plain.on_epoch_end()
+        read.on_epoch_end()
+
+
+def test_one_batch_is_read_while_another_is_used(tiny_index: Index) -> None:
+    asked: list[int] = []
+    read = threading.Event()
+
+    class Noting(Batches):
+        def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+            asked.append(number)
+            if number == 1:
+                read.set()
+            return super().__getitem__(number)
+
+    coming = ahead(Noting(tiny_index, 6))
+    next(coming)
+    assert read.wait(10)  # the second was asked for by nobody but the reader
+    assert asked == [0, 1]  # and no more than that
+    coming.close()
+
+
+def test_a_failure_while_reading_ahead_is_told(tiny_index: Index) -> None:
+    class Broken(Batches):
+        def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+            if number == 2:
+                raise OSError("the disk is gone")
+            return super().__getitem__(number)
+
+    coming = ahead(Broken(tiny_index, 6))
+    assert len([next(coming), next(coming)]) == 2
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(coming)
 
 
 def test_the_cache_is_mapped_not_loaded(tiny_index: Index) -> None:

@@ -255,6 +255,18 @@ BROKEN = [
     (rules.installs_only_in_setup, "pip install", source("look", "print", "%pip install x\nprint")),
     (rules.imports_only_in_setup, "belong", source("look", "print", "import numpy\nprint")),
     (rules.imports_only_in_setup, "not tagged", edit("imports", metadata=nbformat.from_dict({}))),
+    (
+        rules.devices_stay_in_setup,
+        "'GPU'",
+        output("look", "display_data", data={"text/markdown": "computed by jax on a GPU"}),
+    ),
+    (rules.devices_stay_in_setup, "'12.3 s'", output("look", "stream", text="took 12.3 s\n")),
+    (rules.devices_stay_in_setup, "ms/step", output("look", "stream", text="1/1 - 45ms/step\n")),
+    (
+        rules.devices_stay_in_setup,
+        "mixed_bfloat16",
+        output("keep-results", "execute_result", data={"text/plain": "mixed_bfloat16"}),
+    ),
     (rules.engines_stay_in_backend, "torch", source("imports", "import keras", "import torch.nn")),
     (rules.ends_with_results, "results.save", source("keep-results", "results.save", "print")),
 ]
@@ -295,6 +307,16 @@ def test_what_is_no_absolute_path(harmless: str) -> None:
     notebook = good()
     cell_of(notebook, "text-3").source += f"\n{harmless}"
     assert rules.paths_are_relative(notebook) == []
+
+
+def test_the_set_up_may_name_device_and_prose_seconds() -> None:
+    notebook = good()
+    output("imports", "stream", text="Keras 3.15.1 on tensorflow 2.21.0, computing on the GPU\n")(
+        notebook
+    )
+    source("text-3", "Words", "It takes 40 seconds on a CPU. Words")(notebook)
+    output("look", "stream", text="1,293 pixels of 8 slices, 3 scans s1 to s4\n")(notebook)
+    assert rules.devices_stay_in_setup(notebook) == []
 
 
 def test_code_in_markdown_is_neither_prose_nor_heading() -> None:

@@ -291,6 +291,30 @@ def test_model_card_says_what_must_be_said() -> None:
     assert "epochs" not in card  # only what was set
 
 
+def test_model_card_reads_alike_whatever_computed_it() -> None:
+    """A notebook shows it, and is run on other devices too; ``results.json`` tells which."""
+    cards = {
+        results.model_card(**arguments(backend=backend, device=device))
+        for backend, device in (("tensorflow", "CPU"), ("jax", "GPU"))
+    }
+    assert len(cards) == 1
+    assert "CPU" not in cards.pop()
+
+
+def test_the_precision_is_recorded(tmp_path: Path) -> None:
+    """As Keras has it; a record from before there was a choice has none, and is still read."""
+    import keras
+
+    path = results.save(tmp_path, started=time.perf_counter(), **arguments())
+    found = results.load(path)
+    assert found["precision"] == keras.config.dtype_policy().name
+    jsonschema.validate(found, SCHEMA)
+    del found["precision"]
+    results.check(found)
+    with pytest.raises(ValueError, match="precision is 16, expected a text"):
+        results.check(found | {"precision": 16})
+
+
 def test_model_card_without_a_registry_entry() -> None:
     """A dataset that nobody registered gets a card too, with an honest licence line."""
     card = results.model_card(**arguments(tutorial="my_cells"))

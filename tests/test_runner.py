@@ -160,6 +160,18 @@ def test_a_wrong_type_is_named(annotation: str, text: str, kinds: str) -> None:
         runner.parse(text, runner.Parameter("x", annotation, None))
 
 
+def test_an_unknown_precision_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a notebook has that parameter, a wrong word stops before a kernel starts."""
+    monkeypatch.chdir(tmp_path)
+    declared = 'precision: str = "auto"\noutput_dir: str | None = None\n'
+    write_notebook(tmp_path / "notebooks" / "03_malaria.ipynb", SAVE, parameters=declared)
+    folder = tmp_path / "notebooks"
+    (job,) = runner.plan(["3"], {"precision": "mixed_float16"}, notebooks=folder)
+    assert job.parameters == {"precision": "mixed_float16"}
+    with pytest.raises(runner.WrongCall, match="'flaot32'; did you mean 'float32'"):
+        runner.plan(["3"], {"precision": "flaot32"}, notebooks=folder)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -399,6 +411,43 @@ def test_a_failure_says_where_and_why(
     assert log.splitlines()[-1].endswith(f"FAILED: {outcome.message}")
     assert json.loads(outcome.job.copy.read_text(encoding="utf-8"))["cells"]
     assert not (outcome.job.folder / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "told"),
+    [
+        (
+            "ResourceExhaustedError: OOM when allocating tensor … device:GPU:0 by allocator GPU_0",
+            {"batch_size": 16, "image_size": None},
+            "The GPU's memory is full: lower batch_size (now 16), then image_size (now 64), ",
+        ),
+        (
+            "XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes",
+            {},
+            "The GPU's memory is full: lower batch_size (now 32), then image_size (now 64), ",
+        ),
+        (
+            "DeviceMemoryError: The GPU's memory is full: lower batch_size (now 4)",
+            {},
+            "DeviceMemoryError: The GPU's memory is full: lower batch_size (now 4)",
+        ),
+    ],
+)
+def test_full_memory_is_told_with_what_to_lower(
+    tmp_path: Path, text: str, given: dict[str, runner.Value], told: str
+) -> None:
+    """Wherever in a notebook it happened; what the library has explained already stays."""
+    parameters = {"profile": "sample", **given}
+    job = runner.Job("malaria", tmp_path / "03_malaria.ipynb", tmp_path, {}, parameters)
+    event = {"kind": "error", "cell": 12, "prompt": 7, "text": text}
+    assert runner._explain(event, {}, job).startswith(f"cell 12 (In [7]): {told}")
+
+
+def test_full_memory_of_an_unknown_tutorial_names_no_number(tmp_path: Path) -> None:
+    """A notebook of one's own has no profile to look up."""
+    job = runner.Job("mine", tmp_path / "01_mine.ipynb", tmp_path, {}, {"profile": "sample"})
+    event = {"kind": "error", "cell": 2, "prompt": 1, "text": "OutOfMemoryError: CUDA out of …"}
+    assert "lower batch_size, then image_size" in runner._explain(event, {}, job)
 
 
 @slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -634,13 +635,13 @@ def computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that gets the number of images whenever features are computed."""
     monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
     counts: list[int] = []
-    original = training.predict
+    original = training._outputs
 
-    def counting(model: keras.Model, batches: Batches) -> np.ndarray:
+    def counting(model: keras.Model, batches: Batches) -> Iterator[np.ndarray]:
         counts.append(len(batches.rows))
         return original(model, batches)
 
-    monkeypatch.setattr(training, "predict", counting)
+    monkeypatch.setattr(training, "_outputs", counting)
     return counts
 
 
@@ -680,19 +681,27 @@ def test_features_of_an_interrupted_run_leave_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", full)
+        patch.setattr(np.lib.format, "write_array_header_1_0", full)
         with pytest.raises(OSError, match=r"the disk is full. Make room, or set .*TUTORIALS_DATA"):
             extract_features(tiny_extractor(), tiny_index)
     assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
     assert len(extract_features(tiny_extractor(), tiny_index)) == 36
-    assert computed == [36, 36]
+    assert computed == [36]
+
+
+def test_features_are_mapped_not_loaded(tiny_index: Index, computed: list[int]) -> None:
+    for _ in range(2):  # computed, and found on disk
+        features = extract_features(tiny_extractor(), tiny_index)
+        assert isinstance(features, np.memmap)
+        assert not features.flags.writeable
+        assert not isinstance(features[[0, 2]], np.memmap)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "no array", "another shape"])
 def test_damaged_features_are_computed_anew(
     tiny_index: Index, computed: list[int], tmp_path: Path, damage: str
 ) -> None:
-    first = extract_features(tiny_extractor(), tiny_index)
+    first = np.array(extract_features(tiny_extractor(), tiny_index))  # not mapped from the file
     (file,) = (tmp_path / "home").rglob("*_features-*.npy")
     if damage == "another shape":
         np.save(file, first[:5])

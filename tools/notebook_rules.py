@@ -66,6 +66,11 @@ _ABSOLUTE = re.compile(
     r"(?<![\w.:/~<-])/(?:home|root|Users|work|tmp|var|opt|usr|mnt|srv|private|content|kaggle)"
     r"/[^\s'\"<>)]*|\b[A-Za-z]:\\\\?[\w.]+|\bfile://\S+"
 )
+# What another kernel, device or machine would have printed otherwise.
+_DEVICE = re.compile(
+    r"\b(?:CPU|GPU|TPU|CUDA|NVIDIA|mixed_b?float16)\b|\b(?:tensorflow|jax|torch) on\b"
+    r"|\b[0-9]+(?:\.[0-9]+)? ?(?:ms|s|sec|seconds?|min|minutes?|hours?)\b(?:/step)?"
+)
 _RANDOM_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){0,3}(?:-[0-9a-f]{12})?")
 _READABLE_ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _FILE_NAME = re.compile(r"[\w./-]+\.(?:png|jpe?g|svg|gif)", re.IGNORECASE)
@@ -308,6 +313,22 @@ def imports_only_in_setup(notebook: NotebookNode) -> list[str]:
     return complaints
 
 
+def devices_stay_in_setup(notebook: NotebookNode) -> list[str]:
+    """Return the outputs outside the set-up section that tell a device, a precision or seconds.
+
+    A notebook is the same reading whatever kernel ran it: only its first output names that.
+    """
+    return [
+        f"cell {cell.id}: {found.group()!r} in its output depends on the kernel: it belongs into "
+        f"the set-up section or into results.json"
+        for section, cell in _by_section(notebook)
+        if section != 1 and cell.cell_type == "code"
+        for where, text in _texts(cell)
+        if where == "output"
+        for found in _DEVICE.finditer(text)
+    ]
+
+
 def engines_stay_in_backend(notebook: NotebookNode) -> list[str]:
     """Return the imports of an engine under Keras: only helpers/backend.py may."""
     return [
@@ -339,6 +360,7 @@ STYLE: tuple[Rule, ...] = (
     file_is_small,
     installs_only_in_setup,
     imports_only_in_setup,
+    devices_stay_in_setup,
     engines_stay_in_backend,
 )
 TUTORIAL: tuple[Rule, ...] = (
