@@ -39,6 +39,7 @@ PARAMETERS = (
     "backbone",
     "weights",
     "max_images",
+    "precision",
 )
 
 

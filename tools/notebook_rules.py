@@ -52,6 +52,7 @@ PARAMETERS: dict[str, tuple[str, object]] = {
     "backbone": ("str | None", None),
     "weights": ("str", "auto"),
     "max_images": ("int | None", None),
+    "precision": ("str", "auto"),
 }
 ENGINES = frozenset({"tensorflow", "jax", "torch"})
 MAX_BYTES = 1_000_000

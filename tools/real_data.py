@@ -27,6 +27,7 @@ PAGE = CHECKOUT / "docs" / "real-data-results.md"
 KEPT = ("tutorial", "profile", "backend", "device", "seed", "fold", "data", "figures", "main")
 # Parameters that say where something lies on one machine, or that the name says already.
 LEFT_OUT = ("data_dir", "output_dir", "profile", "seed", "fold")
+AS_EVER = (("weights", "auto"), ("precision", "auto"))
 
 Record = dict[str, Any]
 
@@ -54,7 +55,7 @@ def essence(record: Record, machine: str) -> Record:
     kept["parameters"] = {
         key: value
         for key, value in record["parameters"].items()
-        if value is not None and key not in LEFT_OUT and (key, value) != ("weights", "auto")
+        if value is not None and key not in LEFT_OUT and (key, value) not in AS_EVER
     }
     kept |= {"seconds": round(record["seconds"]), "machine": machine}
     return kept | {"keras": record["versions"].get("keras")}
