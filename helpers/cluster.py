@@ -50,7 +50,10 @@ class Pool:
         if self.client.status != "running":
             raise SchedulerGoneError(self.address)
         with self.answering():
-            workers = self.client.scheduler_info()["workers"]
+            # Not client.scheduler_info(): Dask refreshes what that returns every two seconds,
+            # without the workers, and a look at the wrong moment would find none.
+            found = self.client.sync(self.client.scheduler.identity, n_workers=-1)
+        workers = found["workers"]
         return {where: int(one["resources"].get(RESOURCE, 0)) for where, one in workers.items()}
 
     def require_sight(self, paths: Sequence[Path]) -> None:
@@ -148,11 +151,16 @@ def local(environments: Sequence[Mapping[str, str]]) -> Iterator[Pool]:
         number: {"cls": Nanny, "options": options | {"env": dict(variables)}}
         for number, variables in enumerate(environments)
     }
-    # Dask allows its workers one thread; a notebook shall find what `helpers run` would give it.
-    threads = dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
-    scheduler = {"cls": Scheduler, "options": place | {"port": 0, "dashboard_address": None}}
+    settings = {
+        # Dask allows its workers one thread; a notebook shall find what `helpers run` gives it.
+        "distributed.nanny.pre-spawn-environ": {},
+        # On a busy machine a worker that died takes more than the usual 15 s to start again, and
+        # would be given up for good.
+        "distributed.deploy.lost-worker-timeout": "1 hour",
+    }
+    scheduler = {"cls": Scheduler, "options": place | {"port": 0, "dashboard_address": ":0"}}
     with (
-        threads,
+        dask.config.set(settings),
         _engine_left_open(),
         SpecCluster(workers=workers, scheduler=scheduler) as cluster,
         Client(cluster, timeout=60, set_as_default=False) as client,
