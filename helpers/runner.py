@@ -77,6 +77,7 @@ class Job:
     kernel: str = "python3"
     cell_limit: int | None = None  # seconds
     limit: int | None = None  # seconds
+    devices: str | None = None  # how many train together; None leaves it to the environment
 
     @property
     def copy(self) -> Path:
@@ -195,6 +196,7 @@ def plan(
     kernel: str = "python3",
     cell_limit: int | None = None,
     limit: int | None = None,
+    devices: str | None = None,
     notebooks: str | os.PathLike[str] | None = None,
 ) -> list[Job]:
     """Return the jobs of a call, every one checked; nothing is started or written.
@@ -209,6 +211,8 @@ def plan(
         kernel: name of the Jupyter kernel.
         cell_limit: seconds for one cell; 0 = no limit, ``None`` = the profile's.
         limit: seconds for one notebook; 0 = no limit, ``None`` = the profile's.
+        devices: how many train together, a number or ``"auto"``; ``None`` = what
+            ``$TUTORIALS_DEVICES`` says, else one.
         notebooks: where the notebooks are, see :func:`notebook_folder`.
 
     Raises:
@@ -219,7 +223,8 @@ def plan(
     found = find_notebooks(names, notebooks)
     try:
         kernels.require(kernel)
-    except kernels.KernelError as error:
+        kernels.device_count(devices or os.environ.get(kernels.COUNT_VARIABLE) or "1")
+    except ValueError as error:
         raise WrongCall(str(error)) from error
     for name, notebook in found.items():
         declared = read_parameters(notebook)
@@ -240,6 +245,7 @@ def plan(
             kernel=kernel,
             cell_limit=(defaults[0] if cell_limit is None else cell_limit) or None,
             limit=(defaults[1] if limit is None else limit) or None,
+            devices=devices,
         )
         jobs.append(replace(job, action=_action(job, mode)))
     return jobs
@@ -572,7 +578,7 @@ class _Run:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self.job.folder,
-                env=_environment(self.token),
+                env=_environment(self.token, self.job),
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone
             )
         except OSError:
@@ -700,7 +706,7 @@ def _set_aside(folder: Path) -> Path | None:
     return aside
 
 
-def _environment(token: str) -> dict[str, str]:
+def _environment(token: str, job: Job) -> dict[str, str]:
     """Return the environment of a child: marked, unattended, with our own kernels first."""
     environment = dict(os.environ)
     environment[_TOKEN] = token
@@ -710,6 +716,8 @@ def _environment(token: str) -> dict[str, str]:
     environment.pop("MPLBACKEND", None)  # the kernel shows figures inline, whatever we use
     if helpers.ENGINE_CHOSEN_HERE:
         environment.pop("KERAS_BACKEND", None)
+    if job.devices is not None:
+        environment[kernels.COUNT_VARIABLE] = job.devices
     if "TUTORIALS_DATA" in environment:  # relative to where the person stands, not to the run
         environment["TUTORIALS_DATA"] = str(
             Path(environment["TUTORIALS_DATA"]).expanduser().absolute()
