@@ -7,6 +7,8 @@ PY     := .venv/bin/python
 # The stamp of a finished set-up: as long as it is newer than what it was made from,
 # nothing is installed again.
 READY  := .venv/ready
+# The environment in which more than one engine runs under Keras.
+BACKENDS := .venv-backends
 # What a person would watch (bars, timings) stays out of tests, and so do TensorFlow's logs;
 # runs that a notebook starts on its own go where they are looked for after a failure.
 QUIET  := TUTORIALS_UNATTENDED=1 TF_CPP_MIN_LOG_LEVEL=3 TUTORIALS_RUNS=$(CURDIR)/artifacts/runs
@@ -64,8 +66,11 @@ badges: $(READY)  ## Colab and Binder badges: make badges REPOSITORY=owner/name
 	@$(PY) -m tools.badges "$(REPOSITORY)"
 
 # --universal: one lock for every system and Python 3.11 to 3.13; no address is written into it.
+LOCK := uv pip compile --universal --python-version 3.11 --system-certs --upgrade --no-emit-index-url --no-emit-find-links --no-annotate --no-header --generate-hashes --quiet --output-file
+# The second lock holds what JAX needs besides, at the versions that the first one has.
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
-	$(PY) -m uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --system-certs --upgrade --no-emit-index-url --no-emit-find-links --no-annotate --no-header --generate-hashes --quiet --output-file requirements.lock
+	$(PY) -m $(LOCK) requirements.lock --extra test pyproject.toml
+	$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['jax'], sep='\n')" | $(PY) -m $(LOCK) requirements-backends.lock --constraints requirements.lock -
 
 # The lock is ignored on purpose: the weekly run on GitHub sees breakage before a reader does.
 newest: $(READY)  ## replace the pinned versions in .venv by the newest allowed ones
@@ -78,6 +83,8 @@ artifacts:
 	@mkdir -p artifacts
 
 # The version is asked for in words that every Python understands, even Python 2.
-$(READY): requirements.lock pyproject.toml tools/set_up.py
+$(READY) $(BACKENDS)/ready: pyproject.toml tools/set_up.py requirements.lock
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else 'Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d: name another one, as in  make run PYTHON=python3.12' % v)"
-	@$(PYTHON) tools/set_up.py
+	@$(PYTHON) tools/set_up.py $(@D) $(filter %.lock,$^)
+
+$(BACKENDS)/ready: requirements-backends.lock

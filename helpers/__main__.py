@@ -72,6 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         kernel=options.kernel,
         cell_limit=options.cell_timeout,
         limit=options.timeout,
+        devices=options.devices,
     )
     if options.dry_run:
         for job in jobs:
@@ -384,6 +385,8 @@ def _print_plan(job: runner.Job) -> None:
     print(f"{job.name}: {job.notebook.name} {words[job.action]} {job.folder}")
     limits = (f"{limit} s" if limit else "none" for limit in (job.cell_limit, job.limit))
     print("    kernel {}; limit for a cell {}, for the notebook {}".format(job.kernel, *limits))
+    if job.devices is not None:
+        print(f"    devices in training: {job.devices}")
     for name, value in job.parameters.items():
         print(f"    {name} = {value!r}" + ("" if name in job.given else "  (the notebook's own)"))
 
@@ -422,6 +425,12 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument("--data-dir", metavar="D", help=f"the images of the notebook named: {_IMAGES}")
     run.add_argument(
         "--output", metavar="O", help="each notebook gets O/<name>/ (default: runs/<profile>)"
+    )
+    run.add_argument(
+        "--devices",
+        metavar="N",
+        help="train on N devices at once (auto: on all GPUs), each with its share of a batch "
+        "(default: $TUTORIALS_DEVICES, else 1)",
     )
     run.add_argument("--seed", metavar="N", help="rules sample, split, shuffling and weights")
     run.add_argument(

@@ -17,6 +17,7 @@ import numpy as np
 from keras import layers
 
 from helpers import weights as pretrained
+from helpers.initial_weights import draw
 
 # EfficientNet-Lite0, Table 1 of Tan & Le 2019 (arXiv 1905.11946) without squeeze-and-
 # excitation: (expansion, filters, repeats, stride, kernel) of each stage.
@@ -106,7 +107,7 @@ def draw_anew(members: Iterable[keras.layers.Layer], seed: int) -> None:
             if "seed" in config:
                 config["seed"] = int(seeds.spawn(1)[0].generate_state(1)[0] >> 1)
             fresh = type(initialiser).from_config(config)
-            variable.assign(fresh(variable.shape, dtype=variable.dtype))
+            variable.assign(draw(fresh, variable.shape, variable.dtype))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

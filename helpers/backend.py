@@ -11,6 +11,8 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -41,13 +43,16 @@ def describe() -> str:
     where it was set to another. What depends on the device is said here and in no later cell.
 
     Raises:
-        RuntimeError: the kernel is one for a GPU, and the backend finds none; says what to do.
+        RuntimeError: the kernel is one for a GPU, and the backend finds none, or more devices
+            are asked for than there are; says what to do.
     """
     module = importlib.import_module(name())
     place = device()
     if place != "GPU" and os.environ.get(kernels.DEVICE_VARIABLE) == "gpu":
         raise RuntimeError(kernels.missing_gpu(name()))
     line = f"Keras {keras.__version__} on {name()} {module.__version__}, computing on the {place}"
+    together = len(training_devices())
+    line += f" ({together} of them in training)" if together > 1 else ""
     chosen = keras.config.dtype_policy().name
     told = "" if chosen == "float32" else f"precision {chosen}"
     if place == "GPU":
@@ -131,15 +136,14 @@ def prefetched(batches: keras.utils.PyDataset) -> tuple[Any, list[keras.callback
 
     Keras hands each batch of Python's to TensorFlow when the step asks for it, and the step
     waits: a millisecond on two cores, whatever the batch holds. Here one batch is handed over
-    while the step before it computes. The other backends take the batches as they are: Keras
-    reads them ahead for these, in order, in the threads that the batches ask for.
+    while the step before it computes. For the other backends a thread makes one batch ahead.
 
     Args:
         batches: a number of batches an epoch that is known, with arrays of one shape but for
             the first axis. ``on_epoch_end`` is called as often as Keras would.
     """
     if name() != "tensorflow":
-        return batches, []
+        return _OneAhead(batches), []
     import tensorflow
 
     def epoch() -> Iterator[Any]:
@@ -193,6 +197,60 @@ def answering(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.
     return answer
 
 
+def training_devices() -> list[str]:
+    """Return the devices that train together, by the backend's names for them.
+
+    ``$TUTORIALS_DEVICES`` says how many: a number, or ``auto`` for all GPUs (without one: all
+    processors that the backend shows, mostly one). Where it is not set, there is one.
+
+    Raises:
+        ValueError: it is neither a number of 1 or more nor ``auto``.
+        RuntimeError: there are fewer, or this backend cannot train on several.
+    """
+    wanted = kernels.device_count(os.environ.get(kernels.COUNT_VARIABLE) or "1")
+    if wanted == 1 or (wanted is None and name() not in _ALL_DEVICES):
+        return [device()]
+    if name() not in _ALL_DEVICES:
+        raise RuntimeError(
+            f"{kernels.COUNT_VARIABLE}={wanted}: {name()} trains on one device only here. Take "
+            f"{' or '.join(_ALL_DEVICES)}, by the environment variable KERAS_BACKEND."
+        )
+    found = _of_this_backend(_ALL_DEVICES)()
+    if wanted is not None and wanted > len(found):
+        raise RuntimeError(
+            f"{kernels.COUNT_VARIABLE}={wanted}: {name()} finds {len(found)} here "
+            f"({', '.join(found)}). Ask for no more than that, or for auto, which takes all."
+        )
+    return list(found[:wanted])
+
+
+def data_parallel() -> AbstractContextManager[Any]:
+    """Return the context in which to build and train what lies on all of `training_devices`."""
+    return _of_this_backend(_DATA_PARALLEL)(training_devices())
+
+
+def clip_together(optimiser: keras.optimizers.Optimizer) -> None:
+    """Have an optimiser clip the gradient of a whole batch, not that of each device's share.
+
+    Call it inside of `data_parallel`. Only TensorFlow needs it: there an optimiser clips what one
+    device has found, and adds up afterwards.
+    """
+    devices = len(training_devices())
+    if name() != "tensorflow" or devices == 1 or optimiser.clipnorm is None:
+        return
+    import tensorflow
+
+    apply = optimiser.apply
+
+    def apply_sum(gradients: list[Any], variables: list[Any] | None = None) -> None:
+        replica = tensorflow.distribute.get_replica_context()
+        whole = replica.all_reduce(tensorflow.distribute.ReduceOp.SUM, list(gradients))
+        # It will be added up once more, over devices that have all the same by now.
+        apply([gradient / devices for gradient in whole], variables)
+
+    optimiser.apply, optimiser.clipnorm = apply_sum, optimiser.clipnorm / devices
+
+
 def _of_this_backend(functions: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
     """Return the function that belongs to the backend that runs now."""
     if name() not in functions:
@@ -201,6 +259,43 @@ def _of_this_backend(functions: dict[str, Callable[..., Any]]) -> Callable[..., 
             f"KERAS_BACKEND to one of: {', '.join(functions)}."
         )
     return functions[name()]
+
+
+class _OneAhead(keras.utils.PyDataset):
+    """Batches of which the next one is made in a thread while a step computes.
+
+    Keras would do so with several ``workers``. But on JAX and PyTorch it looks at a first batch
+    before it trains, and keeps what its threads had made beside that one for the first epoch, and
+    so on: epochs show some images twice and leave others out (seen in Keras 3.15.1).
+    """
+
+    def __init__(self, batches: keras.utils.PyDataset) -> None:
+        super().__init__(workers=1)  # Keras starts no thread
+        self.batches = batches
+        self.thread = ThreadPoolExecutor(max_workers=1)
+        self.ahead: tuple[int, Future[Any]] | None = None  # which batch, and where it will be
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.batches.num_batches
+
+    def __getitem__(self, number: int) -> Any:
+        made, self.ahead = self.ahead, None
+        expected = made is not None and made[0] == number
+        batch = made[1].result() if made and expected else self.batches[number]
+        if number + 1 < (self.num_batches or 0):
+            self.ahead = number + 1, self.thread.submit(self.batches.__getitem__, number + 1)
+        return batch
+
+    def on_epoch_begin(self) -> None:
+        self.batches.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        """Shuffle when nobody reads, and forget what was made in the old order."""
+        if self.ahead is not None:
+            wait([self.ahead[1]])
+        self.ahead = None
+        self.batches.on_epoch_end()
 
 
 def _tensorflow_device() -> str:
@@ -293,6 +388,24 @@ def _torch_gradient(function: Callable[[Any], Any], point: np.ndarray) -> tuple[
     return values.detach().cpu(), variable.grad.cpu()
 
 
+def _tensorflow_devices() -> list[str]:
+    import tensorflow
+
+    return [found.name for found in tensorflow.config.list_logical_devices(device())]
+
+
+def _tensorflow_parallel(devices: list[str]) -> AbstractContextManager[Any]:
+    import tensorflow
+
+    scope: AbstractContextManager[Any] = tensorflow.distribute.MirroredStrategy(devices).scope()
+    return scope
+
+
+def _jax_parallel(devices: list[str]) -> AbstractContextManager[Any]:
+    scope: AbstractContextManager[Any] = keras.distribution.DataParallel(devices=devices).scope()
+    return scope
+
+
 def _start_sooner() -> None:
     """Let TensorFlow on a processor begin a network's first step without rewriting its graph.
 
@@ -314,5 +427,7 @@ _CAPABILITY = {
     "torch": _torch_capability,
 }
 _GRADIENT = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}
+_ALL_DEVICES = {"tensorflow": _tensorflow_devices, "jax": keras.distribution.list_devices}
+_DATA_PARALLEL = {"tensorflow": _tensorflow_parallel, "jax": _jax_parallel}
 
 _start_sooner()

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from helpers.initial_weights import draw
+
 
 @dataclass(frozen=True)
 class Head:
@@ -32,11 +34,8 @@ class Head:
 
 def probabilities(x: Any, classes: int, seed: int) -> Any:
     """Return the last dense layer and the softmax, named ``logits`` and ``probabilities``."""
-    initialiser = keras.initializers.GlorotUniform(seed=seed)
     # float32 whatever the precision of the rest: in 16 bits small scores are lost
-    logits = layers.Dense(classes, kernel_initializer=initialiser, dtype="float32", name="logits")(
-        x
-    )
+    logits = _dense(x, classes, None, "logits", seed, dtype="float32")
     return layers.Activation("softmax", dtype="float32", name="probabilities")(logits)
 
 
@@ -57,7 +56,7 @@ def _brain_mri(features: Any, dropout: float, seed: int) -> Any:
     """The brain article's head: average pooling 4×4, flatten, three times dense and dropout."""
     x = _pooled_four_by_four(features, "brain_mri", 256)
     for number in (1, 2, 3):
-        x = _dense(x, 256, f"hidden{number}", seed + number)
+        x = _dense(x, 256, "relu", f"hidden{number}", seed + number)
         x = layers.Dropout(dropout, seed=seed + number, name=f"dropout{number}")(x)
     return x
 
@@ -65,13 +64,13 @@ def _brain_mri(features: Any, dropout: float, seed: int) -> Any:
 def _malaria(features: Any, dropout: float, seed: int) -> Any:
     """The malaria article's head: average pooling 4×4, flatten, dense 128 ReLU, dropout."""
     flat = _pooled_four_by_four(features, "malaria", 128)
-    hidden = _dense(flat, 128, "hidden", seed + 1)
+    hidden = _dense(flat, 128, "relu", "hidden", seed + 1)
     return layers.Dropout(dropout, seed=seed, name="dropout")(hidden)
 
 
 def _oct(features: Any, dropout: float, seed: int) -> Any:
     """The OCT article's head, in the place of VGG16's last layer: dense 256 ReLU, dropout."""
-    hidden = _dense(features, 256, "hidden", seed + 1)
+    hidden = _dense(features, 256, "relu", "hidden", seed + 1)
     return layers.Dropout(dropout, seed=seed, name="dropout")(hidden)
 
 
@@ -87,10 +86,15 @@ def _pooled_four_by_four(features: Any, head: str, published: int) -> Any:
     return layers.Flatten(name="flat")(pooled)
 
 
-def _dense(x: Any, units: int, name: str, seed: int) -> Any:
-    """Return a dense layer with ReLU."""
+def _dense(
+    x: Any, units: int, activation: str | None, name: str, seed: int, dtype: str | None = None
+) -> Any:
+    """Return a dense layer, its weights drawn from a seed, the same on every backend."""
     initialiser = keras.initializers.GlorotUniform(seed=seed)
-    return layers.Dense(units, "relu", kernel_initializer=initialiser, name=name)(x)
+    layer = layers.Dense(units, activation, kernel_initializer=initialiser, dtype=dtype, name=name)
+    outputs = layer(x)
+    layer.kernel.assign(draw(initialiser, layer.kernel.shape, layer.kernel.dtype))
+    return outputs
 
 
 # Heads by name; the last dense layer and the softmax follow every one of them.

@@ -29,6 +29,8 @@ from helpers.paths import APPLICATION, atomic_file
 
 # Tells the set-up cell which device the kernel was made for, "cpu" or "gpu".
 DEVICE_VARIABLE = "TUTORIALS_DEVICE"
+# Tells how many devices train together: a number, or "auto" for all that there are.
+COUNT_VARIABLE = "TUTORIALS_DEVICES"
 DEVICES = {"cpu": "Medical image tutorials (CPU)", "gpu": "Medical image tutorials (GPU)"}
 NAMES = {f"tutorials-{device}": device for device in DEVICES}
 COMMAND = "python -m helpers kernels"
@@ -57,6 +59,23 @@ class Kernel:
     backend: str = ""  # "tensorflow", "jax" or "torch"; "" where the kernel leaves it open
     device: str = ""  # "cpu" or "gpu"; "" for kernels that are not ours
     problem: str = ""  # why it cannot start, and what to do; "" where nothing speaks against it
+
+
+def device_count(text: str) -> int | None:
+    """Return how many devices are asked for, ``None`` for all that there are (``"auto"``).
+
+    Raises:
+        ValueError: the text is neither a whole number of 1 or more nor ``"auto"``.
+    """
+    word = text.strip().lower()
+    if word == "auto":
+        return None
+    if word.isdecimal() and int(word) > 0:
+        return int(word)
+    raise ValueError(
+        f"The number of devices (--devices, {COUNT_VARIABLE}) is a whole number, 1 or more, or "
+        f"auto, not {text!r}."
+    )
 
 
 def gpus() -> tuple[str, ...]:

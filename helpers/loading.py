@@ -27,7 +27,7 @@ class Batches(keras.utils.PyDataset):
             a batch would show one kind only and pull the weights its way.
         seed: of the order.
         workers: threads that prepare batches ahead of need, where Keras does so itself
-            (``training.fit`` on TensorFlow has a way of its own: ``backend.prefetched``).
+            (``training.fit`` has a way of its own: ``backend.prefetched``).
         masks: give each image's mask in the place of its label.
         balance: show every class equally often, the images of a rare one several times.
         per_epoch: how many images an epoch shows; None: as many as there are. A mapping

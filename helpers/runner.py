@@ -78,6 +78,7 @@ class Job:
     kernel: str = "python3"
     cell_limit: int | None = None  # seconds
     limit: int | None = None  # seconds
+    devices: str | None = None  # how many train together; None leaves it to the environment
 
     @property
     def copy(self) -> Path:
@@ -201,6 +202,7 @@ def plan(
     kernel: str = "python3",
     cell_limit: int | None = None,
     limit: int | None = None,
+    devices: str | None = None,
     notebooks: str | os.PathLike[str] | None = None,
 ) -> list[Job]:
     """Return the jobs of a call, every one checked; nothing is started or written.
@@ -215,6 +217,8 @@ def plan(
         kernel: name of the Jupyter kernel.
         cell_limit: seconds for one cell; 0 = no limit, ``None`` = the profile's.
         limit: seconds for one notebook; 0 = no limit, ``None`` = the profile's.
+        devices: how many train together, a number or ``"auto"``; ``None`` = what
+            ``$TUTORIALS_DEVICES`` says, else one.
         notebooks: where the notebooks are, see :func:`notebook_folder`.
 
     Raises:
@@ -223,12 +227,16 @@ def plan(
     """
     found = find_notebooks(names, notebooks)
     require_kernel(kernel)
+    try:
+        kernels.device_count(devices or os.environ.get(kernels.COUNT_VARIABLE) or "1")
+    except ValueError as error:
+        raise WrongCall(str(error)) from error
     limits = {"cell_limit": cell_limit, "limit": limit}
     jobs = [
         make_job(name, notebook, given, output=output, kernel=kernel, **limits)
         for name, notebook in found.items()
     ]
-    return [settle(job, mode) for job in jobs]
+    return [settle(replace(job, devices=devices), mode) for job in jobs]
 
 
 def require_kernel(name: str) -> None:
@@ -684,7 +692,7 @@ class _Run:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self.job.folder,
-                env=_environment(self.token),
+                env=_environment(self.token, self.job),
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone
             )
         except OSError:
@@ -827,7 +835,7 @@ def _set_aside(folder: Path) -> Path | None:
     return aside
 
 
-def _environment(token: str) -> dict[str, str]:
+def _environment(token: str, job: Job) -> dict[str, str]:
     """Return the environment of a child: marked, unattended, with our own kernels first."""
     environment = dict(os.environ)
     environment[_TOKEN] = token
@@ -837,6 +845,8 @@ def _environment(token: str) -> dict[str, str]:
     environment.pop("MPLBACKEND", None)  # the kernel shows figures inline, whatever we use
     if helpers.ENGINE_CHOSEN_HERE:
         environment.pop("KERAS_BACKEND", None)
+    if job.devices is not None:
+        environment[kernels.COUNT_VARIABLE] = job.devices
     if "TUTORIALS_DATA" in environment:  # relative to where the person stands, not to the run
         environment["TUTORIALS_DATA"] = str(
             Path(environment["TUTORIALS_DATA"]).expanduser().absolute()

@@ -64,7 +64,8 @@ class OneLine(keras.callbacks.Callback):
         """Print the epoch's numbers, and add the learning rate to the history."""
         found = {} if logs is None else logs
         # Keras does so for the plateau schedule only
-        found["learning_rate"] = float(self.model.optimizer.learning_rate)
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        found["learning_rate"] = float(rate)
         line = f"epoch {epoch + 1:2}/{self.epochs}"
         for part, prefix in (("train", ""), ("validation", "val_")):
             if f"{prefix}loss" in found:

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
-from helpers import backend, memory
+from helpers import backend, memory, parallel
 from helpers.images import _explained as explained
 from helpers.loading import Batches, ahead
 from helpers.losses import DiceCrossEntropy, DiceScore
@@ -153,53 +153,59 @@ def fit(
         )
     if class_weight is not None:
         _check_weights(class_weight, train.labels)
+    train, valid = parallel.even(train), None if valid is None else parallel.even(valid)
     rate = _rate(schedule, learning_rate, epochs * train.num_batches)
-    chosen = _optimiser(optimiser, rate, weight_decay, moving_average)
-    metric: Any = keras.metrics.CategoricalAccuracy(name=score)
-    if outlines:
-        loss, metric = loss or DiceCrossEntropy(), DiceScore()
-        if augment is not None:
-            train, valid, loss, metric = moved_with(train, valid, loss)
-    trainee = with_augmentation(model, augment)
-    trainee.compile(
-        optimizer=chosen,
-        loss=loss or keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
-        metrics=[metric],
-        jit_compile=backend.jit_compile(),
-    )
-    # Variables that are made while the step is traced make TensorFlow trace it a second time,
-    # which takes seconds for a deep network. (So the metric is no mere name either.)
-    trainee.optimizer.build(trainee.trainable_variables)  # with float16 more than ours: it scales
-    callbacks = [OneLine(epochs, score), keras.callbacks.TerminateOnNaN()]
-    if moving_average is not None:
-        # before those that keep weights: at the end of an epoch they find the average in place
-        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    watched = {"monitor": monitor, "mode": "min" if monitor == "val_loss" else "max"}
-    if valid is not None:
-        waits = _patience(patience, epochs, schedule) if early_stopping else epochs
-        callbacks.append(
-            keras.callbacks.EarlyStopping(**watched, patience=waits, restore_best_weights=True)
+    # what is to lie on several devices is made in here
+    with parallel.spread(model, augment) as (spread_model, spread_augment):
+        chosen = _optimiser(optimiser, rate, weight_decay, moving_average)
+        backend.clip_together(chosen)
+        metric: Any = keras.metrics.CategoricalAccuracy(name=score)
+        if outlines:
+            loss, metric = loss or DiceCrossEntropy(), DiceScore()
+            if augment is not None:
+                train, valid, loss, metric = moved_with(train, valid, loss)
+        trainee = with_augmentation(spread_model, spread_augment)
+        trainee.compile(
+            optimizer=chosen,
+            loss=loss or keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
+            metrics=[metric],
+            jit_compile=backend.jit_compile(),
         )
-    if schedule == "plateau":
-        plateau = {"factor": plateau_factor, "patience": plateau_patience, "min_lr": least_rate}
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(**watched, **plateau))
-    if checkpoint is not None:
-        callbacks.append(BestModel(model, checkpoint, best_only=valid is not None, **watched))
-    if tensorboard is not None:
-        callbacks.append(_tensorboard(tensorboard))
-    read, next_order = backend.prefetched(train)
-    with memory.explained(batch_size, int(model.input_shape[1]), backend.device()):
-        history = trainee.fit(
-            read,
-            validation_data=None if valid is None else backend.prefetched(valid)[0],
-            epochs=epochs,
-            verbose=0,
-            callbacks=next_order + callbacks,
-            class_weight=None if class_weight is None else dict(class_weight),
-            # Batches shuffles from its own seed; Keras would shuffle the batches once more, from
-            # Python's global random numbers, and no two runs would be alike
-            shuffle=False,
-        ).history
+        # Variables that are made while the step is traced make TensorFlow trace it a second time,
+        # which takes seconds for a deep network. (So the metric is no mere name either.)
+        # The trainee's optimiser, not ours: with float16 it is one more, which scales the loss.
+        trainee.optimizer.build(trainee.trainable_variables)
+        callbacks = [OneLine(epochs, score), keras.callbacks.TerminateOnNaN()]
+        if moving_average is not None:
+            # before those that keep weights: at the end of an epoch they find the average in place
+            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        watched = {"monitor": monitor, "mode": "min" if monitor == "val_loss" else "max"}
+        if valid is not None:
+            waits = _patience(patience, epochs, schedule) if early_stopping else epochs
+            callbacks.append(
+                keras.callbacks.EarlyStopping(**watched, patience=waits, restore_best_weights=True)
+            )
+        if schedule == "plateau":
+            plateau = {"factor": plateau_factor, "patience": plateau_patience, "min_lr": least_rate}
+            callbacks.append(keras.callbacks.ReduceLROnPlateau(**watched, **plateau))
+        if checkpoint is not None:
+            best_only = valid is not None
+            callbacks.append(BestModel(spread_model, checkpoint, best_only=best_only, **watched))
+        if tensorboard is not None:
+            callbacks.append(_tensorboard(tensorboard))
+        read, next_order = backend.prefetched(train)
+        with memory.explained(batch_size, int(model.input_shape[1]), backend.device()):
+            history = trainee.fit(
+                read,
+                validation_data=None if valid is None else backend.prefetched(valid)[0],
+                epochs=epochs,
+                verbose=0,
+                callbacks=next_order + callbacks,
+                class_weight=None if class_weight is None else dict(class_weight),
+                # Batches shuffles from its own seed; Keras would shuffle the batches once more,
+                # from Python's global random numbers, and no two runs would be alike
+                shuffle=False,
+            ).history
     table = pd.DataFrame(history)
     if not np.isfinite(table["loss"]).all():
         raise RuntimeError(

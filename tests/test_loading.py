@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
+from recorder import Recorder
 from tiny_images import SIZE, STAND_INS, draw_file, draw_volumes, small_index
 
-from helpers import registry
+from helpers import backend, registry
 from helpers.index import load_index, open_masks, open_pixels
 from helpers.loading import Batches, ahead, all_masks, all_pixels
 
@@ -91,26 +91,14 @@ def test_a_seed_fixes_the_order_of_all_epochs(tiny_index: Index) -> None:
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]
 
 
-class Recorder(keras.Model):
-    """A model that learns nothing and notes the images it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[np.ndarray] = []
-        self.factor = self.add_weight(name="factor", shape=(), initializer="ones")
-
-    def train_step(self, data: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-        self.seen.append(np.asarray(data[0]))
-        return {"loss": 0.0}
-
-
 def test_keras_shows_every_image_once_an_epoch_and_shuffles_between(tiny_index: Index) -> None:
-    """Through ``fit`` itself, which reads batches ahead in threads of its own."""
+    """Through ``fit`` itself, and what `training.fit` gives it to read."""
     recorder = Recorder()
     recorder.compile(run_eagerly=True)
     batches = Batches(tiny_index, batch_size=10, shuffle=True, seed=1)
+    data, callbacks = backend.prefetched(batches)
     # Keras would shuffle the order of batches on top, from Python's global random state
-    recorder.fit(batches, epochs=3, shuffle=False, verbose=0)
+    recorder.fit(data, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
     assert [len(batch) for batch in recorder.seen] == [10, 10, 10, 6] * 3
     pixels = open_pixels(tiny_index)
     place = {pixels[row].astype(float).tobytes(): row for row in tiny_index["row"]}
