@@ -374,13 +374,15 @@ def test_a_scheduler_that_does_not_answer_is_named_before_anything_starts(
     stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody there, somebody who is silent, and what is no address at all."""
+    import distributed  # noqa: F401 - on a busy machine its import takes longer than the wait
+
     monkeypatch.setattr(cluster, "ANSWER", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         used = silent.getsockname()[1]
         for address in (f"tcp://127.0.0.1:{used}", "tcp://127.0.0.1:1", "tcp://127.0.0.1:soon"):
             start = time.monotonic()
             assert main(["sweep", "good", "--dask", address]) == 2
-            assert time.monotonic() - start < 15  # one second, and the import of Dask
+            assert time.monotonic() - start < 8  # one second, on a busy machine
             err = capsys.readouterr().err
             assert f"No Dask scheduler answers at {address}" in err
             assert err.count("\n") == 1
