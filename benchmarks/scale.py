@@ -160,9 +160,9 @@ def carried_on(runs: dict[int, Figures], rates: Figures) -> str:
             "",
             f"*Here* is the machine of the table above: {told}; {rate(rates['decode'])} "
             f"scans of the real ones' size are decoded. *Assumed* for the GPU: {GPU_RATE:,} images "
-            f"a second, which is what NVIDIA publishes for training ResNet-50 (224 px, mixed precision, "
-            f"batches of 256) on one A100. We have measured no GPU: read it as an order of "
-            f"magnitude.",
+            f"a second, which is what NVIDIA publishes for training ResNet-50 (224 px, mixed "
+            f"precision, batches of 256) on one A100. We have measured no GPU: read it as an order "
+            f"of magnitude.",
         ]
     )
 

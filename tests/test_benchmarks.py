@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_images import draw_cells
 
 from benchmarks import gpu, scale
 from benchmarks import input_pipeline as bench
 from benchmarks.measuring import write_block
-from helpers import backend, registry, samples
+from helpers import backend, registry
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROWS = [
@@ -160,11 +161,11 @@ def test_a_backend_that_is_missing_is_told_with_the_command(
 
 def run_of(images: int) -> scale.Figures:
     """Return the figures of a run in which everything grows with the images but own memory."""
-    steps = ("list", "cache", "again", "split", "train", "epoch", "features", "head", "evaluate")
+    steps = ("list", "cache", "again", "split", "train", "features", "head", "evaluate")
     own = {f"own_{step}": 500e6 for step in ("start", *steps)}
     sizes = ("file_bytes", "cache_bytes", "index_bytes", "feature_bytes")
     return {
-        **dict.fromkeys(steps, images / 1_000),
+        **dict.fromkeys((*steps, "epoch"), images / 1_000),
         **own,
         **dict.fromkeys(sizes, images * 500.0),
         "resident": 900e6,
@@ -227,15 +228,15 @@ def test_a_tiny_gpu_run_gives_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_of_one_size_measures_every_step(tmp_path: Path) -> None:
-    samples.draw("malaria", tmp_path / "cells", patients=20, cells=150)
-    program = f"from benchmarks import scale; print(scale._run(scale.Path({str(tmp_path)!r})))"
+    cells = draw_cells(tmp_path / "cells", tuple(f"C{n}P{n}thinF" for n in range(1, 21)))
+    program = f"from benchmarks import scale; print(scale._run(scale.Path({str(cells)!r})))"
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False,
         env=os.environ | {"TUTORIALS_DATA": str(tmp_path / "home")},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     found = ast.literal_eval(run.stdout)
-    assert found["images"] > 100
+    assert (found["images"], found["patients"]) == (120, 20)
     assert all(found[key] > 0 for key in run_of(1))
     assert found["resident"] > found["own_start"] > 50e6
 
