@@ -19,10 +19,10 @@ SAMPLE := tests/test_sample_run.py
 LOGGED  = 2>&1 | tee artifacts/$@.log; exit $${PIPESTATUS[0]}
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint unit fast nbval lab notebooks expected docs bench badges lock newest clean
+.PHONY: help run test test-backends check lint unit fast nbval lab notebooks expected docs bench badges lock newest clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: $(READY)  ## every tutorial on the embedded sample data: a table, and an HTML report
 	$(PY) -m helpers run all --overwrite --output runs/sample
@@ -46,6 +46,10 @@ unit: $(READY) artifacts
 nbval: $(READY) artifacts
 	@rm -rf artifacts/runs artifacts/notebooks
 	TUTORIALS_SAMPLE_RUNS=$(CURDIR)/artifacts/runs $(PYTEST) -p tools.keep --nbval --nbval-current-env --nbval-sanitize-with nbval.ini notebooks $(SAMPLE) --junitxml=artifacts/$@.xml --session-timeout=3000 $(LOGGED)
+
+# PyTorch takes part where you have installed it: .venv-backends/bin/python -m uv pip install torch
+test-backends: $(BACKENDS)/ready  ## all tests and notebooks on each backend that is installed, compared
+	$(BACKENDS)/bin/python -m tools.backends
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --notebook-dir=notebooks

@@ -7,6 +7,7 @@ activation) stands here, one small function a backend.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
@@ -157,6 +158,9 @@ def prefetched(batches: keras.utils.PyDataset) -> tuple[Any, list[keras.callback
     # Left to itself, TensorFlow searches for the best number of batches ahead, now and then for
     # seconds between two epochs. Two are enough.
     options.autotune.enabled = False
+    # Each device gets a part of every batch, not batches of its own.
+    off = tensorflow.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = off
     known = tensorflow.data.experimental.assert_cardinality(batches.num_batches)
     data = tensorflow.data.Dataset.from_generator(epoch, output_signature=signature).apply(known)
     # A new order before each epoch, when no batch of the one before is under way any more: Keras
@@ -395,10 +399,20 @@ def _tensorflow_devices() -> list[str]:
 
 
 def _tensorflow_parallel(devices: list[str]) -> AbstractContextManager[Any]:
+    scope: AbstractContextManager[Any] = _strategy(tuple(devices)).scope()
+    return scope
+
+
+@functools.cache
+def _strategy(devices: tuple[str, ...]) -> Any:
+    """Return TensorFlow's strategy for these devices, the same one all along.
+
+    A second one would number its sums over devices from the start again, and meet those of the
+    first, which have other shapes.
+    """
     import tensorflow
 
-    scope: AbstractContextManager[Any] = tensorflow.distribute.MirroredStrategy(devices).scope()
-    return scope
+    return tensorflow.distribute.MirroredStrategy(devices)
 
 
 def _jax_parallel(devices: list[str]) -> AbstractContextManager[Any]:

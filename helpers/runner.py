@@ -222,12 +222,14 @@ def plan(
         notebooks: where the notebooks are, see :func:`notebook_folder`.
 
     Raises:
-        WrongCall: an unknown name, a value of the wrong type, a missing folder, a kernel that
-            is not there or cannot start, or results that are there already.
+        WrongCall: an unknown name, a value of the wrong type, a missing folder, a kernel or a
+            backend that is not there or cannot start, or results that are there already.
     """
     found = find_notebooks(names, notebooks)
     require_kernel(kernel)
     try:
+        if kernel == "python3" and not helpers.ENGINE_CHOSEN_HERE:
+            kernels.resolve("cpu", None)  # what KERAS_BACKEND says; our kernels say it themselves
         kernels.device_count(devices or os.environ.get(kernels.COUNT_VARIABLE) or "1")
     except ValueError as error:
         raise WrongCall(str(error)) from error

@@ -56,6 +56,7 @@ def _call(*words: str) -> int:
         ("run malaria --data-dir nowhere", "there is no"),
         ("run malaria --seed 1 -p seed 2", "seed was given twice"),
         ("run malaria --jobs 0", "1 or more"),
+        ("run malaria --devices many", "a whole number, 1 or more, or auto, not 'many'"),
         ("run malaria --timeout soon", "takes a whole number"),
         ("run malaria --resume --overwrite", "not allowed with"),
         ("run malaria --prof best", "unrecognized arguments"),

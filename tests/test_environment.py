@@ -15,12 +15,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import helpers
+from tools import set_up
 from tools.notebook_rules import imported_modules
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PYPROJECT = CHECKOUT / "pyproject.toml"
 CONDA = CHECKOUT / "environment.yml"
 LOCK = CHECKOUT / "requirements.lock"
+BACKENDS_LOCK = CHECKOUT / "requirements-backends.lock"
 # Where a module is not called as its package is.
 PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # What a reader may install besides: `backend` imports the engine that is there, and `downloads`
@@ -44,9 +46,9 @@ def conda() -> list[Requirement]:
     return [one for one in wanted if one.name not in ("python", "pip")]
 
 
-def locked() -> list[Requirement]:
-    """Return the pinned packages of requirements.lock."""
-    text = LOCK.read_text(encoding="utf-8")
+def locked(lock: Path = LOCK) -> list[Requirement]:
+    """Return the pinned packages of requirements.lock, or of another such file."""
+    text = lock.read_text(encoding="utf-8")
     return [
         Requirement(line.removesuffix("\\").strip())
         for line in text.splitlines()
@@ -103,8 +105,9 @@ def test_every_python_gets_one_version_of_each(python: str) -> None:
     assert "torch" not in names, "torch brings 4 GB of CUDA with it"
 
 
-def test_the_lock_has_hashes_and_no_address() -> None:
-    text = LOCK.read_text(encoding="utf-8")
+@pytest.mark.parametrize("lock", [LOCK, BACKENDS_LOCK], ids=lambda path: path.name)
+def test_the_lock_has_hashes_and_no_address(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
     assert not re.search(r"://|--(?:extra-)?index-url|--find-links|--trusted-host|@ ", text)
     for block in re.split(r"\n(?=[A-Za-z0-9])", text):
         assert "--hash=sha256:" in block, block.splitlines()[0]
@@ -121,6 +124,19 @@ def test_every_requirement_is_explained(path: Path) -> None:
     assert len(found) >= len(declared())
     bare = [lines[number] for number in found if not lines[number - 1].strip().startswith("#")]
     assert not bare, "no comment above these"
+
+
+def test_the_second_lock_adds_jax_and_changes_nothing() -> None:
+    """Both are installed into one environment, one after the other."""
+    pins, first = as_set(locked(BACKENDS_LOCK)), as_set(locked())
+    added = {pin for pin in pins if not pin.startswith(("jax==", "jaxlib=="))}
+    assert added and added <= first, "call  make lock"
+    assert pins - added and not {pin for pin in first if pin.startswith("jax")}
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    (wanted,) = map(Requirement, project["optional-dependencies"]["jax"])
+    versions = [next(iter(pin.specifier)).version for pin in locked(BACKENDS_LOCK)
+                if pin.name == "jax"]  # fmt: skip
+    assert versions and all(wanted.specifier.contains(version) for version in versions)
 
 
 def test_conda_specs_are_quoted() -> None:
@@ -209,6 +225,29 @@ def test_an_engine_is_seen_however_it_is_imported(source: str) -> None:
 def test_set_up_needs_only_the_standard_library() -> None:
     names = imported_modules((CHECKOUT / "tools" / "set_up.py").read_text(encoding="utf-8"))
     assert names <= set(sys.stdlib_module_names)
+
+
+def test_set_up_installs_lock_after_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[list[str]] = []
+
+    def run(command: list[object], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append([str(word) for word in command])
+        if "venv" in calls[-1]:
+            (tmp_path / ".venv-more" / "bin").mkdir(parents=True, exist_ok=True)
+        return subprocess.CompletedProcess(calls[-1], int("second.lock" in calls[-1][-1]), "")
+
+    monkeypatch.setattr(set_up, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(set_up.subprocess, "run", run)
+    assert set_up.main([".venv-more", "first.lock"]) == 0
+    assert (tmp_path / ".venv-more" / "ready").exists()
+    python = str(tmp_path / ".venv-more" / "bin" / "python")
+    assert {words[0] for words in calls[1:]} == {python}
+    assert calls[-2][-1] == str(tmp_path / "first.lock") and calls[-1][-1] == str(tmp_path)
+    assert set_up.main([".venv-more", "first.lock", "second.lock"]) == 1
+    assert not (tmp_path / ".venv-more" / "ready").exists()
+    assert "first.lock and second.lock could not be installed" in capsys.readouterr().err
 
 
 def test_a_wrong_python_is_one_clear_line() -> None:

@@ -534,6 +534,20 @@ def test_a_failed_replacement_keeps_the_earlier_results(
     assert "malaria: failed: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [("tensroflow", "did you mean 'tensorflow'"), ("jax", r"jax is not installed .* install jax$")],
+)
+def test_a_backend_that_cannot_be_is_refused_before_anything_starts(
+    notebooks: Path, monkeypatch: pytest.MonkeyPatch, backend: str, message: str
+) -> None:
+    monkeypatch.setattr(runner.helpers, "ENGINE_CHOSEN_HERE", False)
+    monkeypatch.setattr(kernels, "_has", lambda module: module != "jax")
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(runner.WrongCall, match=message):
+        runner.plan(["malaria"], {})
+
+
 @slow
 def test_a_kernel_that_went_meanwhile_is_named(notebooks: Path) -> None:
     """The message says how to see which kernels there are."""
@@ -551,14 +565,15 @@ def test_a_kernel_of_ours_runs_a_notebook(notebooks: Path, monkeypatch: pytest.M
     kernels.install("cpu", "tensorflow", kernels.kernels_folder(prefix))
     monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share" / "jupyter"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    asked = "'TUTORIALS_DEVICE', 'KERAS_BACKEND', 'CUDA_VISIBLE_DEVICES'"
+    asked = "'TUTORIALS_DEVICE', 'KERAS_BACKEND', 'CUDA_VISIBLE_DEVICES', 'TUTORIALS_DEVICES'"
     write_notebook(notebooks / "03_malaria.ipynb", SAVE,
                    f"import os; print([os.environ[name] for name in ({asked})])")  # fmt: skip
-    (outcome,) = runner.run(runner.plan(["malaria"], {}, kernel="tutorials-cpu"))
+    jobs = runner.plan(["malaria"], {}, kernel="tutorials-cpu", devices="auto")
+    (outcome,) = runner.run(jobs)
     assert outcome.status == "finished", outcome.message
     assert (outcome.job.folder / "log.txt").read_text().splitlines()[0].endswith("tutorials-cpu")
     copy = json.loads(outcome.job.copy.read_text(encoding="utf-8"))
-    assert copy["cells"][-1]["outputs"][0]["text"] == ["['cpu', 'tensorflow', '']\n"]
+    assert copy["cells"][-1]["outputs"][0]["text"] == ["['cpu', 'tensorflow', '', 'auto']\n"]
     assert copy["metadata"]["kernelspec"]["name"] == "python3"
 
 

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from tiny_images import PATIENTS, SIZE, small_index
+from tiny_outlines import MaskBatches, tiny_unet
 
 from helpers import training
 from helpers.augment import Augment
@@ -438,24 +439,6 @@ def test_early_stopping_goes_back_to_averaged_weights(tiny_index: Index) -> None
 
 
 # -- segmentation --------------------------------------------------------------------------
-
-
-class MaskBatches(Batches):
-    """Batches whose masks are where a cell is violet."""
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        images, _ = super().__getitem__(number)
-        violet = (images[..., 2:] > 70) & (images[..., :1] < 130)
-        return images, violet.astype(np.float32)
-
-
-def tiny_unet(seed: int = 0) -> keras.Model:
-    """Return a network that judges each pixel by its own colour."""
-    inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
-    x = layers.Conv2D(8, 1, activation="relu", name="look")(x)
-    x = layers.Conv2D(1, 1, activation="sigmoid", name="probabilities")(x)
-    return reinitialise(keras.Model(inputs, x, name="tiny_unet"), seed)
 
 
 def test_an_answer_and_its_mask_are_moved_alike(tiny_index: Index) -> None:

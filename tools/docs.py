@@ -1,4 +1,4 @@
-"""Writes the pages that are generated: data/README.md, the results schema, real-data tables.
+"""Writes the pages that are generated: data/README.md, the results schema, tables of runs.
 
 `python -m tools.docs` writes them (`make docs`); with `--check` it only says which are out
 of date.
@@ -12,7 +12,7 @@ from pathlib import Path
 from helpers import registry
 from helpers.fetch import in_words
 from helpers.paths import atomic_file
-from tools import real_data
+from tools import backends, real_data
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -42,6 +42,7 @@ def pages() -> dict[Path, str]:
         CHECKOUT / "data" / "README.md": data_page(),
         CHECKOUT / "docs" / "results.schema.json": schema.read_text(encoding="utf-8"),
         real_data.PAGE: real_data.page(),
+        backends.PAGE: backends.page(),
     }
 
 
