@@ -542,7 +542,7 @@ def test_a_backend_that_cannot_be_is_refused_before_anything_starts(
     notebooks: Path, monkeypatch: pytest.MonkeyPatch, backend: str, message: str
 ) -> None:
     monkeypatch.setattr(runner.helpers, "ENGINE_CHOSEN_HERE", False)
-    monkeypatch.setattr(kernels, "_has", lambda module: module != "jax")
+    monkeypatch.setattr(kernels, "is_installed", lambda module: module != "jax")
     monkeypatch.setenv("KERAS_BACKEND", backend)
     with pytest.raises(runner.WrongCall, match=message):
         runner.plan(["malaria"], {})

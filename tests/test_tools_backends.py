@@ -88,7 +88,7 @@ def test_a_backend_that_is_not_installed_is_skipped_with_the_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(backends, "WORK", tmp_path)
-    monkeypatch.setattr(backends.kernels, "_has", lambda module: module == "uv")
+    monkeypatch.setattr(backends.kernels, "is_installed", lambda module: module == "uv")
     assert backends.main(["--backends", "torch"]) == 0
     out = capsys.readouterr().out
     assert "skipped: torch: The backend torch is not installed in" in out
