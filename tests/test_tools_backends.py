@@ -57,6 +57,20 @@ def test_each_disagreement_is_told(changed: dict[str, Any], message: str) -> Non
     assert line in backends.page(records)
 
 
+def test_another_choice_is_told_and_each_network_still_compared() -> None:
+    """Validation chose A there and B here: the main figures are those of two networks."""
+    good, bad = FIGURE, FIGURE | {"value": 0.7, "low": 0.6, "high": 0.8}
+    figures = {"auc_a": good, "auc_b": bad}
+    records = [record("tensorflow", figures=figures | {"auc": good}),
+               other(figures=figures | {"auc": bad})]  # fmt: skip
+    assert backends.disagreements(records) == []
+    assert backends.table(records).count("another network was chosen") == 1
+    worse = bad | {"value": 0.65}
+    records[1]["figures"] = {"auc": bad, "auc_a": worse, "auc_b": bad}
+    (line,) = backends.disagreements(records)
+    assert "AUC a is 0.650" in line
+
+
 def test_a_figure_counts_where_one_interval_holds_it() -> None:
     sure = FIGURE | {"value": 1.0, "low": 1.0, "high": 1.0}
     assert backends.within(sure, FIGURE | {"value": 0.99, "low": 0.97, "high": 1.0})
