@@ -61,8 +61,8 @@ def test_only_jax_is_compiled(monkeypatch: pytest.MonkeyPatch, name: str, compil
 class _Numbers(keras.utils.PyDataset):
     """Batches of 2, 2 and 1 of the numbers 0 to 4, in an order that an epoch's end reverses."""
 
-    def __init__(self, workers: int = 1) -> None:
-        super().__init__(workers=workers)
+    def __init__(self) -> None:
+        super().__init__(workers=1)
         self.order = np.arange(5)
 
     num_batches = 3

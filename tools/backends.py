@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 
 from helpers import ENGINES, kernels, registry, results, runner
-from helpers.paths import atomic_file
-from tools.real_data import to_text
+from tools.real_data import to_text, write
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WORK = CHECKOUT / "artifacts" / "backends"
@@ -292,8 +291,8 @@ def _record(machine: str) -> int:
         return 2
     texts = {RECORDS / f"{one['tutorial']}-{one['backend']}.json": to_text(one) for one in records}
     for path, text in texts.items():
-        _write(path, text)
-    _write(PAGE, page())
+        write(path, text)
+    write(PAGE, page())
     return 0
 
 
@@ -306,13 +305,6 @@ def _features(folder: Path) -> dict[str, np.ndarray]:
         words = path.stem.split("-")
         found["-".join([*words[:2], *words[3:-1]])] = np.load(path)
     return found
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    print(f"{path.relative_to(CHECKOUT)}: written")
 
 
 if __name__ == "__main__":

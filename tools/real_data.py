@@ -44,8 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         record = results.load(folder)
         if record["data"]["synthetic"]:
             parser.error(f"{folder} is a run on the synthetic sample: it says nothing here")
-        _write(RECORDS / f"{name_of(record)}.json", to_text(essence(record, given.machine)))
-    _write(PAGE, page())
+        write(RECORDS / f"{name_of(record)}.json", to_text(essence(record, given.machine)))
+    write(PAGE, page())
     return 0
 
 
@@ -122,6 +122,14 @@ def to_text(record: Record) -> str:
     return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file of this checkout, all at once, and say so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"{path.relative_to(CHECKOUT)}: written")
+
+
 def _setting(record: Record) -> str:
     given = ", ".join(f"{key} {value}" for key, value in sorted(record["parameters"].items()))
     return f"`{record['profile']}`" + (f" with {given}" if given else "")
@@ -142,13 +150,6 @@ def _stored() -> list[Record]:
     known = set(registry.names())
     records = [json.loads(path.read_text("utf-8")) for path in sorted(RECORDS.glob("*.json"))]
     return [record for record in records if record["tutorial"] in known]
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    print(f"{path.relative_to(CHECKOUT)}: written")
 
 
 if __name__ == "__main__":
