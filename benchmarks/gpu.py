@@ -208,14 +208,9 @@ def conditions(wanted: argparse.Namespace) -> str:
         f"{100 * WAITING_TARGET:.0f} % is the aim on a GPU; below zero is chance). Answers: "
         f"`training.predict`, reading included. Pixels are random numbers, and so are the weights "
         f"of 01 to 05.\n\n"
-        f"Measured on {machine()}{_remark(wanted)}. Measured again with "
+        f"Measured on {machine(wanted.remark)}. Measured again with "
         f"`.venv/bin/python -m benchmarks.gpu --readme`."
     )
-
-
-def _remark(wanted: argparse.Namespace) -> str:
-    """Return what a person had to say about the machine."""
-    return f" ({wanted.remark})" if wanted.remark else ""
 
 
 def _backends(named: list[str] | None) -> list[str]:

@@ -106,9 +106,10 @@ def epoch_seconds(trainee: Any, data: Any, callbacks: Sequence[Any] = ()) -> flo
     return ends[1] - ends[0]
 
 
-def machine() -> str:
-    """Return cores, processor and Python of this machine, in words."""
-    return f"{_cores()} cores, {_processor()}; Python {platform.python_version()}"
+def machine(remark: str | None = None) -> str:
+    """Return cores, processor and Python of this machine, in words; a person's remark behind."""
+    told = f" ({remark})" if remark else ""
+    return f"{_cores()} cores, {_processor()}; Python {platform.python_version()}{told}"
 
 
 def engine(name: str) -> str:

@@ -106,11 +106,10 @@ def measured(runs: dict[int, Figures], remark: str | None) -> str:
     lines.append("|---|" + "---:|" * len(sizes))
     for title, show in rows:
         lines.append(f"| {title} | " + " | ".join(show(runs[size]) for size in sizes) + " |")
-    told = f" ({remark})" if remark else ""
     lines += [
         "",
         f"Malaria cells of the synthetic sample at {IMAGE_SIZE} px, each size once, in a process "
-        f"of its own, on {machine()}{told}. *Own memory* is what the process alone holds "
+        f"of its own, on {machine(remark)}. *Own memory* is what the process alone holds "
         f"(`RssAnon`); the last row is its resident set, which counts mapped pages that the system "
         f"takes back when it needs them. Measured again with "
         f"`.venv/bin/python -m benchmarks.scale --write docs/scale.md`.",
