@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 
 __version__ = "0.1.0"
 
@@ -32,3 +33,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Both engines would otherwise take a whole GPU at once, and a second notebook would find none.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def _require_backend() -> None:
+    """Stop a notebook whose backend is unknown or not installed: Keras would, far inside.
+
+    The command line says it by itself, where it needs one.
+    """
+    from helpers import kernels
+
+    try:
+        kernels.resolve("cpu", None)
+    except kernels.KernelError as error:
+        raise kernels.KernelError(f"The environment variable KERAS_BACKEND: {error}") from None
+
+
+if not ENGINE_CHOSEN_HERE and "ipykernel" in sys.modules:
+    _require_backend()

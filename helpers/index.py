@@ -35,6 +35,8 @@ from helpers.paths import data_home
 from helpers.tables import compare_table as compare_table
 from helpers.tables import read_table as read_table
 
+# The share of max_images that an official test part may take.
+_TESTED = 0.25
 COLUMNS = ("path", "label", "class_name", "patient", "split", "part")
 
 
@@ -82,7 +84,9 @@ def load_index(
             pixels (but those of masks, which are the labels): damaged files are not noticed
             then, and ``Batches`` cannot use the index.
         seed: draws the sample, and chooses images where ``max_images`` asks for a part.
-        max_images: take no more than so many, at random, the same share of every patient's.
+        max_images: take no more than so many, at random, the same share of every patient's. An
+            official test part of patients of its own stays whole, where it takes no more than a
+            quarter of them.
         patient_from: what tells the patient of one's own images from the path below
             ``data_dir``: ``"folder:-1"`` is the folder that holds the file, ``"folder:-2"``
             the one above it, …; or a regular expression with one group, searched in the path
@@ -155,6 +159,32 @@ def load_index(
         notes += _tell_blank_apart(index)
     notes += tables.about_table(index)
     return index
+
+
+def pixels_of(name: str, data_dir: str | os.PathLike[str] | None) -> int | None:
+    """Return the height and width that all images of a MedMNIST file have, before it is loaded.
+
+    Args:
+        name: a dataset of ``helpers.registry``, or ``"folder"``.
+        data_dir: as for ``load_index``.
+
+    Returns:
+        Pixels; None where the images are no such file's, and sizes differ.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_index``.
+    """
+    if data_dir is None:
+        return None
+    dataset = own_images.ANY if name == own_images.NAME else registry.get(name)
+    place = _place(dataset, data_dir, seed=0)
+    archive: Path | None = place
+    if place.is_dir():  # beside class folders such a file is not read
+        beside = any(item.is_dir() for item in place.iterdir())
+        archive = None if beside else medmnist.inside(place, dataset)
+    if archive is None or archive.suffix.lower() != medmnist.SUFFIX:
+        return None
+    return medmnist.pixels_of(archive)
 
 
 def left_out(index: pd.DataFrame) -> pd.DataFrame:
@@ -404,11 +434,16 @@ def _choose_images(index: pd.DataFrame, max_images: int, seed: int) -> pd.DataFr
     """Return at most ``max_images`` rows, drawn at random but evenly from patients and classes.
 
     Each patient keeps the same share of their images, so that the patients — who decide
-    how wide an interval is — all stay.
+    how wide an interval is — all stay. An official test part of patients of its own stays whole
+    as long as it takes no more than ``_TESTED``: figures of others are of all of it.
     """
     shuffled = index.sample(frac=1, random_state=np.random.default_rng(seed))
     group = shuffled.groupby(["patient", "label"])
     place = group.cumcount() / group["path"].transform("size")
+    tested = shuffled["part"] == "test"
+    apart = not shuffled["patient"][tested].isin(shuffled["patient"][~tested]).any()
+    if apart and tested.sum() <= _TESTED * max_images:
+        place[tested] = -1.0
     chosen = place.sort_values(kind="stable").index[:max_images]
     return index.loc[sorted(chosen)].reset_index(drop=True)
 

@@ -113,6 +113,15 @@ def inside(folder: Path, dataset: Dataset) -> Path | None:
     return files[0] if files else None
 
 
+def pixels_of(archive: Path) -> int:
+    """Return the height and width of the images in a MedMNIST file; no pixel is read.
+
+    Raises:
+        ValueError: it is damaged, or no MedMNIST file.
+    """
+    return _checked_shapes(archive)["train"][1]
+
+
 def name_of(index: pd.DataFrame) -> str:
     """Return the set that an index was read from, such as ``"pneumoniamnist_64"``."""
     stem = Path(packed.archive_of(index["path"].iloc[0])).stem

@@ -43,6 +43,10 @@ PARAMETERS = (
 )
 
 
+THUMBNAIL = 64
+"""Pictures of fewer pixels a side are thumbnails: what networks look for in photographs is gone."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """The settings of one run: what the parameters mean that a reader left at ``None``.
@@ -194,6 +198,8 @@ class Dataset:
         defects: what is wrong in the files, with who found it.
         published: figures to compare with.
         profiles: ``sample``, ``best`` and ``source``.
+        thumbnails: what ``best`` means where all pictures have fewer than ``THUMBNAIL`` pixels a
+            side, as MedMNIST's smallest have; None: the same.
         describe: from a file's path below ``data_dir`` to columns of the dataset's own (such
             as ``{"magnification": 200}``), the same columns for every file. None, or a
             ``ValueError`` whose text is the reason, leaves the file out of the index.
@@ -232,6 +238,7 @@ class Dataset:
     defects: tuple[Defect, ...] = ()
     published: tuple[Published, ...] = ()
     describe: Callable[[PurePath], dict[str, object] | None] | None = None
+    thumbnails: Profile | None = None
     part_names: Mapping[str, str] = field(default_factory=lambda: dict(PART_NAMES))
     reader: Literal["class_folders", "volumes"] = "class_folders"
     mask_suffix: str = "_mask"
@@ -258,11 +265,13 @@ class Dataset:
             )
         return self.classes.index(self.positive)
 
-    def settings(self, profile: str, **given: Any) -> Profile:
+    def settings(self, profile: str, *, pixels: int | None = None, **given: Any) -> Profile:
         """Return a profile's settings, with those replaced that a reader has given.
 
         Args:
             profile: ``"sample"``, ``"best"`` or ``"source"``.
+            pixels: height and width of all pictures, where they are one number
+                (``helpers.index.pixels_of``).
             **given: parameters of the notebook by name; None means what the profile says.
 
         Raises:
@@ -275,7 +284,9 @@ class Dataset:
             least = 32 if name == "image_size" else 1
             if name in chosen and chosen[name] < least:
                 raise ValueError(f"{name}={chosen[name]}: give {least} or more, or None.")
-        return replace(self.profiles[profile], **chosen)
+        small = profile == "best" and pixels is not None and pixels < THUMBNAIL
+        meant = self.thumbnails if small and self.thumbnails else self.profiles[profile]
+        return replace(meant, **chosen)
 
 
 def get(name: str) -> Dataset:

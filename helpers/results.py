@@ -203,12 +203,14 @@ def check(record: object) -> None:
         raise ValueError(
             f"schema is {record.get('schema')!r}, this version of helpers reads {SCHEMA} only."
         )
-    _keys(record, "results.json", _FIELDS, optional=("precision",))
+    _keys(record, "results.json", _FIELDS, optional=("precision", "devices"))
     for name in ("tutorial", "title", "profile"):
         _text(record[name], name, empty=False)
     for name in ("backend", "device", "precision"):
         if record.get(name) is not None:
             _text(record[name], name)
+    if record.get("devices") is not None:
+        _whole(record["devices"], "devices", lowest=1)
     _whole(record["seed"], "seed")
     if not isinstance(record["fold"], str | None):
         _whole(record["fold"], "fold")
@@ -244,7 +246,7 @@ def facts(
 
     The arguments are those of :func:`save`.
     """
-    engine, place, precision = _engine()
+    engine, place, precision, devices = _engine()
     data = _data_facts(index, tutorial)
     return {
         "schema": SCHEMA,
@@ -254,6 +256,7 @@ def facts(
         "backend": backend or engine,
         "device": device or place,
         "precision": precision,
+        "devices": devices,
         "seed": _plain(seed, "seed"),
         "fold": _plain(fold, "fold"),
         "parameters": {name: _plain(value, name) for name, value in parameters.items()},
@@ -446,15 +449,19 @@ def _new_folder(parent: Path, tutorial: str) -> Path:
     raise FileExistsError(f"{parent} holds 1,000 runs of this second: give an output_dir.")
 
 
-def _engine() -> tuple[str | None, str | None, str | None]:
-    """Return engine, device and precision; none where Keras is not in use (nor imported here)."""
+def _engine() -> tuple[str | None, str | None, str | None, int | None]:
+    """Return engine, device, precision and how many devices train together.
+
+    None of them is known where Keras is not in use; it is not imported here.
+    """
     if "keras" not in sys.modules:
-        return None, None, None
+        return None, None, None, None
     import keras
 
     from helpers import backend
 
-    return backend.name(), backend.device(), str(keras.config.dtype_policy().name)
+    precision = str(keras.config.dtype_policy().name)
+    return backend.name(), backend.device(), precision, len(backend.training_devices())
 
 
 def _dataset(tutorial: str, index: pd.DataFrame | None = None) -> object | None:

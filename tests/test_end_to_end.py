@@ -19,6 +19,7 @@ from conftest import CHECKOUT, REALDATA
 
 from helpers import images, registry, results
 from helpers.index import load_index, write_csv
+from helpers.medmnist import SETS
 
 pytestmark = pytest.mark.slow
 
@@ -85,17 +86,19 @@ class Own:
         make: writes the images or their list into a folder, and returns it as ``data_dir``.
         said: what the executed notebook prints about them.
         card: what the model card says about them.
+        profile: the notebook's.
     """
 
     tutorial: str
     make: Callable[[Path], Path]
     said: str
     card: str
+    profile: str = "sample"
 
     def command(self, folder: Path) -> list[str | Path]:
         """Return the call of the runner that leaves a folder with the tutorial's name."""
         words = [sys.executable, "-m", "helpers", "run", self.tutorial, "--output", folder]
-        options = _as_options({"epochs": 1, "image_size": 64})
+        options = _as_options({"profile": self.profile, "epochs": 1, "image_size": 64})
         return [*words, "--data-dir", self.make(folder), *options]
 
 
@@ -109,19 +112,24 @@ def three_classes(folder: Path) -> Path:
     return write_csv(index, folder / "my scans.csv")
 
 
-def small_medmnist(folder: Path) -> Path:
-    """Write drawn X-rays as a file of PneumoniaMNIST, which tells neither patients nor kinds."""
-    index = load_index("pneumonia", image_size=32)
-    arrays = {}
-    for part, official, most in (("train", "train", 160), ("val", "train", 200),
-                                 ("test", "test", 60)):  # fmt: skip
-        rows = index[index["part"] == official].groupby("label")
-        rows = rows.head(most // 2) if part != "val" else rows.tail(20)
-        grey = [images.read_image(path, 28, "crop")[..., 0] for path in rows["path"]]
-        arrays[f"{part}_images"] = np.stack(grey)
-        arrays[f"{part}_labels"] = rows["label"].to_numpy(np.uint8)[:, None]
-    np.savez(folder / "pneumoniamnist.npz", **arrays)
-    return folder / "pneumoniamnist.npz"
+def small_medmnist(tutorial: str) -> Callable[[Path], Path]:
+    """Return what writes drawn images as MedMNIST does: of 28 pixels, without their patients."""
+
+    def make(folder: Path) -> Path:
+        index = load_index(tutorial, image_size=32)
+        ends = {"train": ("train", 80), "val": ("train", -20), "test": ("test", 30)}
+        arrays = {}
+        for part, (official, most) in ends.items():
+            rows = index[index["part"] == official].groupby("label")
+            rows = rows.head(most) if most > 0 else rows.tail(-most)
+            grey = [images.read_image(path, 28, "crop")[..., 0] for path in rows["path"]]
+            arrays[f"{part}_images"] = np.stack(grey)
+            arrays[f"{part}_labels"] = rows["label"].to_numpy(np.uint8)[:, None]
+        archive = folder / f"{SETS[tutorial].name}.npz"
+        np.savez(archive, **arrays)
+        return archive
+
+    return make
 
 
 def renamed(
@@ -211,7 +219,11 @@ OWN = [
         "oct", three_classes, "Patients were told from the file names",
         "not stated: ask whoever gave",
     ),
-    Own("pneumonia", small_medmnist, "NO PATIENTS ARE KNOWN", "NO PATIENTS ARE KNOWN"),
+    *(  # the recipe for thumbnails
+        Own(name, small_medmnist(name), "recipe for thumbnails", "NO PATIENTS ARE KNOWN",
+            "best")
+        for name in SETS
+    ),
 ]  # fmt: skip
 
 # Waits for the run of its test, and returns the folder with what that has left.
@@ -272,7 +284,7 @@ def test_the_runner_starts_and_trains_the_articles_recipe(run: Source, finished:
     assert "all_folds_auc" in record["figures"] or "all_folds_macro_auc" in record["figures"]
 
 
-@pytest.mark.parametrize("run", OWN, ids=lambda run: run.tutorial)
+@pytest.mark.parametrize("run", OWN, ids=lambda run: f"{run.tutorial}-{run.profile}")
 def test_the_runner_takes_images_of_ones_own(run: Own, finished: Finished) -> None:
     folder = finished(run) / run.tutorial
     record = results.load(folder)

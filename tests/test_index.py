@@ -20,6 +20,8 @@ from tiny_images import (
     SIZE,
     cell,
     draw_cells,
+    draw_file,
+    draw_xrays,
     name_of,
 )
 
@@ -436,6 +438,23 @@ def test_max_images_is_a_matter_of_the_seed_alone(data: Path) -> None:
     first = load_index("malaria", data, max_images=15, seed=1)
     pd.testing.assert_frame_equal(first, load_index("malaria", data, max_images=15, seed=1))
     assert set(first["path"]) != set(load_index("malaria", data, max_images=15, seed=2)["path"])
+
+
+def test_a_test_part_of_patients_of_its_own_stays_whole_unless_it_takes_too_much(
+    tmp_path: Path,
+) -> None:
+    data = draw_xrays(tmp_path / "data", {"train": 20, "test": 2})
+
+    def tested(most: int) -> int:
+        part = load_index("pneumonia", data, max_images=most)
+        assert len(part) == most
+        return int((part["part"] == "test").sum())
+
+    assert (tested(40), tested(32)) == (8, 8)  # of 80 and 8 images
+    assert tested(31) < 8
+    a_training_child = data / "test" / "PNEUMONIA" / "person1_virus_7.jpeg"
+    draw_file(a_training_child, 999)
+    assert tested(40) < 8
 
 
 def test_more_than_there_are_is_all(data: Path) -> None:

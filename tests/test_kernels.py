@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -108,6 +110,27 @@ def test_the_backend_is_the_one_that_is_set(monkeypatch: pytest.MonkeyPatch) -> 
     assert kernels.resolve("cpu", "torch") == (["cpu"], "torch")
     monkeypatch.delenv("KERAS_BACKEND")
     assert kernels.resolve("cpu", None) == (["cpu"], "tensorflow")
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (
+            "tensroflow",
+            "KERAS_BACKEND: There is no backend 'tensroflow'; did you mean 'tensorflow'",
+        ),
+        ("torch", r"KERAS_BACKEND: .*torch is not installed in .*Install it:  .* install torch$"),
+    ],
+)
+def test_a_notebook_says_it_before_keras_does(backend: str, message: str) -> None:
+    if kernels.is_installed(backend):
+        pytest.skip(f"{backend} is installed here")
+    in_a_kernel = "import sys; sys.modules['ipykernel'] = sys; import helpers"
+    run = subprocess.run(
+        [sys.executable, "-c", in_a_kernel], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "KERAS_BACKEND": backend}, check=False,
+    )  # fmt: skip
+    assert re.search(message, run.stderr.strip().splitlines()[-1])
 
 
 @pytest.mark.parametrize(

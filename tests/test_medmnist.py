@@ -18,7 +18,7 @@ from tiny_images import SIZE, draw_file
 
 from helpers import images, medmnist, packed
 from helpers.images import UnreadableImageError, build_cache, open_image, read_image
-from helpers.index import dataset_of, left_out, load_index, open_pixels, write_csv
+from helpers.index import dataset_of, left_out, load_index, open_pixels, pixels_of, write_csv
 from helpers.splits import require_clean, split_by_patient, split_official
 
 COUNTS = {"train": 40, "val": 10, "test": 20}
@@ -159,6 +159,19 @@ def test_a_folder_with_files_of_the_dataset_is_read_before_the_npz_beside_them(x
         draw_file(xrays.parent / "PNEUMONIA" / f"person{number}_virus_1.jpeg", number)
     index = load_index("pneumonia", xrays.parent)
     assert (len(index), index.attrs["source"]) == (6, "archive")
+
+
+def test_how_large_all_pictures_are_is_known_before_they_are_read(
+    xrays: Path, tmp_path: Path
+) -> None:
+    assert pixels_of("pneumonia", xrays) == pixels_of("pneumonia", xrays.parent) == 28
+    larger = write(tmp_path / "large" / "pneumoniamnist_64.npz", arrays(size=64))
+    assert pixels_of("pneumonia", larger) == pixels_of("folder", larger) == 64
+    draw_file(xrays.parent / "train" / "NORMAL" / "IM-0001-0001.jpeg", 0)
+    assert pixels_of("pneumonia", xrays.parent) is None  # the class folders are read
+    assert pixels_of("pneumonia", None) is None
+    with pytest.raises(ValueError, match="is no MedMNIST file"):
+        pixels_of("pneumonia", write(tmp_path / "pneumoniamnist.npz", {"x": np.zeros(3)}))
 
 
 def test_any_medmnist_file_is_a_set_of_ones_own(tmp_path: Path) -> None:

@@ -315,6 +315,20 @@ def test_the_precision_is_recorded(tmp_path: Path) -> None:
         results.check(found | {"precision": 16})
 
 
+def test_how_many_devices_trained_together_is_recorded(tmp_path: Path) -> None:
+    """None is no number of them; a record from before has no such word, and is still read."""
+    path = results.save(tmp_path, started=time.perf_counter(), **arguments())
+    found = results.load(path)
+    assert found["devices"] == 1
+    jsonschema.validate(found, SCHEMA)
+    with pytest.raises(ValueError, match="devices is 0, expected 1 or more"):
+        results.check(found | {"devices": 0})
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(found | {"devices": 0}, SCHEMA)
+    del found["devices"]
+    results.check(found)
+
+
 def test_model_card_without_a_registry_entry() -> None:
     """A dataset that nobody registered gets a card too, with an honest licence line."""
     card = results.model_card(**arguments(tutorial="my_cells"))

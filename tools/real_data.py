@@ -15,10 +15,9 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-from helpers import registry, results
+from helpers import pooling, registry, results
 from helpers.paths import atomic_file
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -111,9 +110,8 @@ def table(records: Sequence[Record]) -> str:
                 f"{run['seconds'] / 60:.1f} min | {run['machine']} |"
             )
         if len(runs) > 1:
-            means = [_mean([run["figures"].get(name) for run in runs]) for name in main_figures]
-            lines.append(f"| **mean of {len(runs)} runs** (lowest to highest) | | | "
-                         f"{' | '.join(means)} | | |")  # fmt: skip
+            means = [_mean(runs, name) for name in main_figures]
+            lines.append(f"| **mean of {len(runs)} runs** | | | {' | '.join(means)} | | |")
     return "\n".join(lines)
 
 
@@ -139,11 +137,11 @@ def _with_interval(figure: Record | None) -> str:
     return "—" if figure is None else results.with_interval(figure)
 
 
-def _mean(figures: Sequence[Record | None]) -> str:
-    values = [figure["value"] for figure in figures if figure is not None]
-    if not values:
+def _mean(runs: Sequence[Record], name: str) -> str:
+    if not any(name in run["figures"] for run in runs):
         return "—"
-    return f"**{mean(values):.3f}** ({min(values):.3f} to {max(values):.3f})"
+    value, _, limits = str(pooling.mean(runs, name)).partition(" ")
+    return f"**{value}** {limits}"
 
 
 def _stored() -> list[Record]:
