@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers import images
+from helpers.parts import sets_of
 from helpers.registry import Dataset
 
 DEPTH = 5  # how many folders below data_dir the folder that holds class folders may lie
@@ -122,54 +123,53 @@ def shorten(names: Sequence[str], most: int) -> str:
 
 def _find_classes(root: Path, dataset: Dataset) -> Found:
     """Return the images of the class folders, which may stand in several official parts."""
-    groups = _groups(root, dataset)
     wanted = {name.lower() for name in dataset.classes}
+    holders = [one for one in _folders(root, stop=wanted) if _classes_in(one, wanted)]
+    sets = sets_of(holders, root, dataset.part_names)
     whole = [
-        group
-        for group in groups
-        if {_plain(child) for folder in group for child in _classes_in(folder, wanted)} == wanted
+        parts
+        for parts in sets
+        if {_plain(child) for folder in parts for child in _classes_in(folder, wanted)} == wanted
     ]
     if not whole:
-        raise _nothing_found(root, dataset, groups)
-    found = Found(whole[0], notes=_about_groups(root, dataset, whole))
+        raise _nothing_found(root, dataset, [list(parts) for parts in sets])
+    found = Found(list(whole[0]))
     for label, class_name in enumerate(dataset.classes):
-        for folder in found.folders:
-            part = "" if folder == root else dataset.part_names.get(_plain(folder), "")
+        for folder, part in whole[0].items():
             for child in _classes_in(folder, {class_name.lower()}):
                 for path in _files(child):
                     _add_image(found, path, root, dataset, label, part)
+    _say_what_was_taken(found, root, dataset, [one for one in holders if one not in whole[0]])
     return found
 
 
-def _groups(root: Path, dataset: Dataset) -> list[list[Path]]:
-    """Return the folders that hold class folders, those of one set together.
-
-    Folders side by side whose names are official parts are one set; any other folder is a
-    set by itself. The shallowest set comes first.
-    """
+def _say_what_was_taken(found: Found, root: Path, dataset: Dataset, others: list[Path]) -> None:
+    """Note the class folders that were left alone, and warn where they hold more images."""
     wanted = {name.lower() for name in dataset.classes}
-    groups: dict[Path, list[Path]] = {}
-    for folder in _folders(root, stop=wanted):
-        if not _classes_in(folder, wanted):
-            continue
-        is_part = folder != root and _plain(folder) in dataset.part_names
-        groups.setdefault(folder.parent / "*" if is_part else folder, []).append(folder)
-    return list(groups.values())
-
-
-def _about_groups(root: Path, dataset: Dataset, whole: list[list[Path]]) -> list[str]:
-    """Return what is worth saying about the sets that were found; the first is taken."""
-    notes = []
-    if len(whole) > 1:
-        others = [folder for group in whole[1:] for folder in group]
-        twice = ", ".join(str(folder.relative_to(root)) for folder in others)
-        notes.append(f"The class folders are there more than once; left alone: {twice}.")
-    for folder in whole[0]:
+    for folder in found.folders:
         there = {_plain(child) for child in subfolders(folder)}
         missing = [name for name in dataset.classes if name.lower() not in there]
         if missing:
-            notes.append(f"{folder.relative_to(root)} has no folder {', '.join(missing)}.")
-    return notes
+            found.notes.append(f"{_below(folder, root)} has no folder {', '.join(missing)}.")
+    if not others:
+        return
+    classes = [child for folder in others for child in _classes_in(folder, wanted)]
+    many = sum(is_image(path) for child in classes for path in _files(child))
+    read = shorten([_below(folder, root) for folder in found.folders], 4)
+    left = shorten([_below(folder, root) for folder in others], 6)
+    text = (
+        f"The class folders are there more than once. Read: {read} ({len(found.rows):,} images). "
+        f"Left alone: {left} ({many:,} images)."
+    )
+    if many > len(found.rows):
+        found.warnings.append(f"{text} If you mean these, give the folder above them.")
+    else:
+        found.notes.append(text)
+
+
+def _below(folder: Path, root: Path) -> str:
+    """Return a folder's path from the one that was given."""
+    return "the folder itself" if folder == root else str(folder.relative_to(root))
 
 
 def _add_image(
@@ -235,6 +235,8 @@ def _find_volumes(root: Path, dataset: Dataset) -> Found:
     holders = [folder for folder in _folders(root) if _holds_volumes(folder, dataset)]
     if not holders:
         raise _compared(f"{root} holds no images of the dataset {dataset.name!r}", root, dataset)
+    # a copy that broke off may lie above the whole one; of equal ones the shallowest is first
+    holders.sort(key=lambda folder: -len(subfolders(folder)))
     found = Found(holders[:1])
     if len(holders) > 1:
         twice = ", ".join(str(folder.relative_to(root)) for folder in holders[1:])

@@ -70,6 +70,71 @@ def test_other_names_of_parts(tmp_path: Path, name: str, part: str) -> None:
     assert set(load_index("pneumonia", tmp_path / "data")["part"]) == {"train", part}
 
 
+def moved(root: Path, places: dict[str, str]) -> Path:
+    """Move the parts of an archive to other places below a folder, and return that folder."""
+    for part, place in places.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(root.parent / "unpacked" / part, root / place)
+    return root
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"train": "train/train", "test": "test/test"},
+        {"train": "train/train", "test": "test"},
+        {"train": "chest_xray_train", "test": "chest_xray_test"},
+        {"train": "train/images", "test": "test/images"},
+        {"train": "X-rays/Train set", "test": "X-rays/Test set (official)"},
+    ],
+)
+def test_parts_are_known_by_their_folders_however_they_were_unpacked(
+    tmp_path: Path, places: dict[str, str]
+) -> None:
+    draw_xrays(tmp_path / "unpacked", {"train": 5, "test": 2})
+    index = load_index("pneumonia", moved(tmp_path / "data", places))
+    assert index["part"].value_counts().to_dict() == {"train": 20, "test": 8}
+    assert index.attrs["notes"] == []
+
+
+def test_one_folder_that_only_sounds_like_a_part_is_none(tmp_path: Path) -> None:
+    draw_xrays(tmp_path / "unpacked", {"train": 5})
+    index = load_index("pneumonia", moved(tmp_path / "data", {"train": "my test images"}))
+    assert set(index["part"]) == {""}
+
+
+def test_the_copy_with_most_parts_is_read(tmp_path: Path) -> None:
+    """Unpacking broke off above, and was done again one folder deeper."""
+    root = draw_xrays(tmp_path / "data")
+    draw_xrays(root / "again", {"train": 8, "val": 2, "test": 4})
+    for part in ("train", "test"):
+        shutil.rmtree(root / part)
+    index = load_index("pneumonia", root)
+    assert (len(index), set(index["part"])) == (56, {"train", "valid", "test"})
+    (note,) = index.attrs["notes"]
+    assert "Read: again/test, again/train, again/val (56 images). Left alone: val (8" in note
+    assert index.attrs["warnings"] == []
+
+
+def test_more_images_left_alone_than_read_are_a_warning(tmp_path: Path) -> None:
+    draw_xrays(tmp_path / "data" / "a", {"site": 2})
+    draw_xrays(tmp_path / "data" / "b", {"site": 9})
+    index = load_index("pneumonia", tmp_path / "data")
+    assert len(index) == 8
+    (warning,) = index.attrs["warnings"]
+    assert "Left alone: b/site (36 images). If you mean these" in warning
+    assert index.attrs["notes"][0] == warning
+
+
+def test_the_larger_copy_of_volumes_is_read(volumes: Path) -> None:
+    inner = volumes / "lgg-mri-segmentation" / "kaggle_3m"
+    shutil.copytree(volumes / "kaggle_3m", inner)
+    shutil.rmtree(sorted((volumes / "kaggle_3m").iterdir())[0])
+    index = load_index("brain_mri", volumes)
+    assert len(index) == 24
+    assert index["path"].str.contains("lgg-mri-segmentation").all()
+
+
 def test_what_kaggle_doubled_and_what_macos_added_counts_once(tmp_path: Path) -> None:
     root = tmp_path / "archive"
     draw_xrays(root / "chest_xray")
