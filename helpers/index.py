@@ -122,11 +122,17 @@ def load_index(
     rules = {"patient_from": patient_from, "class_from": class_from}
     found = _find(place, dataset, rules, classes)
     root = place if place.is_dir() else place.parent
-    index = _known_images(found, dataset)
+    index = _known_images(found, root, dataset)
     _require_every_class(index, found, dataset, place)
     notes = found.warnings + found.notes
     if dataset.about is not None and data_dir is not None and found.source == "archive":
         notes += dataset.about(index)
+    own = found.source in ("csv", "folder") and dataset is not own_images.ANY
+    if own and not dataset.parts and (index["part"] != "").any():
+        notes.append(
+            f"The parts that these images were given (train, valid, test) are not used: the "
+            f"tutorial {dataset.tutorial} has no official test part, and deals the patients anew."
+        )
     index = _selected(index, select, notes)
     if max_images is not None and max_images < len(index):
         notes.append(f"{max_images:,} of {len(index):,} images were taken (max_images).")
@@ -185,6 +191,19 @@ def pixels_of(name: str, data_dir: str | os.PathLike[str] | None) -> int | None:
     if archive is None or archive.suffix.lower() != medmnist.SUFFIX:
         return None
     return medmnist.pixels_of(archive)
+
+
+def how_many(index: pd.DataFrame, images: str, patients: str = "patients") -> str:
+    """Return how many images of how many patients there are, as a sentence says it.
+
+    Args:
+        index: from ``load_index``.
+        images: what the tutorial calls them, such as ``"cells"``.
+        patients: and whose they are.
+    """
+    known = index.attrs.get("patients_known", True)
+    owners = f"of {index['patient'].nunique()} {patients}" if known else f"of unknown {patients}"
+    return f"{len(index):,} {images} {owners}"
 
 
 def left_out(index: pd.DataFrame) -> pd.DataFrame:
@@ -261,7 +280,8 @@ def _place(dataset: registry.Dataset, data_dir: str | os.PathLike[str] | None, s
         return place
     what = "file" if is_table else "folder"
     hint = " It is a file: unpack it, and give the folder." if place.is_file() else ""
-    expected = layouts.expected(dataset) if dataset.classes else "Give a folder or a CSV file."
+    whole = dataset.classes and not is_table
+    expected = layouts.expected(dataset) if whole else "Give a folder, a CSV or an npz file."
     raise FileNotFoundError(
         f"data_dir={str(data_dir)!r}: there is no {what} {place}.{hint} {expected}"
     )
@@ -297,11 +317,11 @@ def _find(
         return medmnist.find(archive, dataset)
 
 
-def _known_images(found: layouts.Found, dataset: registry.Dataset) -> pd.DataFrame:
+def _known_images(found: layouts.Found, root: Path, dataset: registry.Dataset) -> pd.DataFrame:
     """Return the images whose patient is known, by their names or by the dataset's lists."""
     index = _as_frame(found)
     if found.source == "archive":
-        index, listed = tables.apply_patient_maps(index, found.folders, dataset)
+        index, listed = tables.apply_patient_maps(index, root, found.folders, dataset)
         found.notes += listed
     return _with_patient(index, dataset, found.left_out)
 

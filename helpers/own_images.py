@@ -264,11 +264,19 @@ def _rank(name: str, dataset: Dataset) -> int:
 
 
 def _urgent(dataset: Dataset, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the classes that are one in the dataset's second question, if it asks one."""
+    """Return the classes that are one in the dataset's second question, if it asks one.
+
+    Where its own are not there: everything that is not called healthy; of two classes the second.
+    """
     there = tuple(name for name in dataset.urgent if name in classes)
     if not dataset.urgent or 0 < len(there) < len(classes):
         return there
-    return classes[:1]
+    if there:  # all of them: one has to be told from the rest
+        return classes[:1]
+    ill = tuple(name for name in classes if _NEGATIVE.fullmatch(name) is None)
+    if 0 < len(ill) < len(classes):
+        return ill
+    return classes[1:] if len(classes) == 2 else classes[:1]
 
 
 def _has_positive(dataset: Dataset) -> bool:

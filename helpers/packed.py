@@ -118,7 +118,12 @@ def read_labels(archive: str | os.PathLike[str], member: str) -> np.ndarray:
         DamagedArchiveError: there is none, or it holds anything else.
     """
     with _explained(archive), np.load(archive, allow_pickle=False) as arrays:
-        labels: np.ndarray = arrays[member]
+        try:
+            labels: np.ndarray = arrays[member]
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            raise _pickled(archive, member) from None
     if labels.dtype.kind not in "iu":
         raise DamagedArchiveError(
             f"{os.fspath(archive)}: {member} is of the type {labels.dtype}, where whole numbers "
@@ -216,10 +221,7 @@ def _open_member(
         raise ValueError(f"{member} has the format {version}, which is not known")
     shape, is_fortran, kind = _HEADERS[version](stream)
     if kind.hasobject:
-        raise DamagedArchiveError(
-            f"{os.fspath(archive)}: {member} holds pickled Python objects. They are not opened, "
-            f"since they could run anything. A MedMNIST file holds plain numbers: fetch it again."
-        )
+        raise _pickled(archive, member)
     if kind != np.uint8 or is_fortran or len(shape) not in (3, 4) or shape[3:] not in ((), (3,)):
         raise DamagedArchiveError(
             f"{os.fspath(archive)}: {member} is {kind} {shape}, where uint8 (n, height, width) "
@@ -245,6 +247,14 @@ def _require_row(path: str | os.PathLike[str], row: int, shape: tuple[int, ...])
     """Refuse a row that an array does not have."""
     if row >= shape[0]:
         raise DamagedArchiveError(f"{os.fspath(path)}: the last image there is {shape[0] - 1}.")
+
+
+def _pickled(archive: str | os.PathLike[str], member: str) -> DamagedArchiveError:
+    """Return the error of an array of objects."""
+    return DamagedArchiveError(
+        f"{os.fspath(archive)}: {member} holds pickled Python objects. They are not opened, "
+        f"since they could run anything. A MedMNIST file holds plain numbers: fetch it again."
+    )
 
 
 @contextmanager

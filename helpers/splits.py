@@ -35,6 +35,8 @@ class Leaks:
         tainted_test: share of test images whose patient is also in train or valid.
         copies: test images whose very pixels are also in train or valid (None where the
             index holds no pixels).
+        patients_known: False where every image counts as a patient of its own, so that zeros
+            prove nothing.
     """
 
     images: dict[str, int]
@@ -43,6 +45,7 @@ class Leaks:
     shared_test_patients: int
     tainted_test: float
     copies: int | None
+    patients_known: bool = True
 
     @property
     def clean(self) -> bool:
@@ -56,6 +59,8 @@ class Leaks:
 
     def __str__(self) -> str:
         """Return the proof as a reader should see it."""
+        if not self.patients_known:
+            return self._without_patients()
         lines = [
             f"{part:>5}: {self.images[part]:6,} images of {self.patients[part]:3} patients"
             for part in self.images
@@ -67,6 +72,14 @@ class Leaks:
             f"seen before: {seen} of {patients} test patients ({share * 100:.0f} %), "
             f"{self.tainted_test * 100:.1f} % of test images"
         )
+        if self.copies is not None:
+            lines.append(f"test images that are copies of seen ones: {self.copies}")
+        return "\n".join(lines)
+
+    def _without_patients(self) -> str:
+        """Return what can be said where nobody knows whose the images are."""
+        lines = [f"{part:>5}: {count:6,} images" for part, count in self.images.items()]
+        lines.append("patients in more than one part: UNKNOWN (each image counts as a patient)")
         if self.copies is not None:
             lines.append(f"test images that are copies of seen ones: {self.copies}")
         return "\n".join(lines)
@@ -134,6 +147,7 @@ def split_official(
     if drop_shared:
         split = split[is_test | ~_is_shared(split, is_test)].reset_index(drop=True)
         is_test = split["part"] == "test"
+        _require_rest(index, split)
     rest = split[~is_test]
     linked = _linked_patients(rest)
     validates = None if fold is not None else _own_validation(rest, linked)
@@ -212,6 +226,7 @@ def check_leaks(index: pd.DataFrame) -> Leaks:
         shared_test_patients=int(test.loc[tainted, "patient"].nunique()),
         tainted_test=float(tainted.mean()) if len(test) else 0.0,
         copies=copies,
+        patients_known=bool(index.attrs.get("patients_known", True)),
     )
 
 
@@ -277,6 +292,23 @@ def _linked_patients(index: pd.DataFrame) -> np.ndarray:
     edges = coo_array((np.ones(len(index)), (owner, len(names) + picture)), (nodes, nodes))
     groups: np.ndarray = connected_components(edges, directed=False)[1][owner]
     return groups
+
+
+def _require_rest(index: pd.DataFrame, left: pd.DataFrame) -> None:
+    """Refuse a split whose training images all show patients of the test part.
+
+    Raises:
+        ValueError: no image of a class is left to train on; says why.
+    """
+    classes = set(index.loc[index["part"] != "test", "class_name"])
+    missing = sorted(classes - set(left.loc[left["part"] != "test", "class_name"]))
+    if missing:
+        raise ValueError(
+            f"Nothing of {' and '.join(missing)} is left to learn from: {len(index) - len(left):,} "
+            f"of {(index['part'] != 'test').sum():,} images outside of the test part were left "
+            f"out, since their patients (or their very pictures) are tested, too. Give the parts "
+            f"patients of their own, or no parts at all: the split is by patient then."
+        )
 
 
 def _own_validation(rest: pd.DataFrame, linked: np.ndarray) -> np.ndarray | None:

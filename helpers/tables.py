@@ -11,13 +11,14 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from helpers.layouts import files_in
 from helpers.registry import Dataset
 
 TABLE_COLUMNS = ("patient_id", "image_path", "mask_path", "mask")
 
 
 def apply_patient_maps(
-    index: pd.DataFrame, folders: Sequence[Path], dataset: Dataset
+    index: pd.DataFrame, root: Path, folders: Sequence[Path], dataset: Dataset
 ) -> tuple[pd.DataFrame, list[str]]:
     """Let the dataset's own patient lists overrule the file names, and say what they did.
 
@@ -26,7 +27,9 @@ def apply_patient_maps(
 
     Args:
         index: with ``path`` and ``patient`` (None where the file name gives none).
-        folders: that hold the class folders; the lists lie in them or beside them.
+        root: the folder that was given.
+        folders: that hold the class folders; the lists lie in them, beside them or in a folder
+            above, up to the root, under their names in upper or lower case.
         dataset: names the lists.
 
     Returns:
@@ -35,13 +38,7 @@ def apply_patient_maps(
     Raises:
         ValueError: a list is malformed; says which line.
     """
-    places = dict.fromkeys(
-        parent / name
-        for folder in folders
-        for parent in (folder, folder.parent)
-        for name in dataset.patient_maps
-    )
-    paths = [path for path in places if path.is_file()]
+    paths = _patient_maps(root, folders, dataset)
     if not paths:
         return index, []
     patients: dict[str, str] = {}
@@ -66,6 +63,20 @@ def apply_patient_maps(
             f"(such as {example}); the list was believed."
         ]
     return index, [f"{note} and agree with their file names."]
+
+
+def _patient_maps(root: Path, folders: Sequence[Path], dataset: Dataset) -> list[Path]:
+    """Return the dataset's patient lists, each once: the one that lies nearest to the images."""
+    wanted = {name.lower() for name in dataset.patient_maps}
+    found: dict[str, Path] = {}
+    for folder in folders if wanted else ():
+        places = [folder, *folder.parents]
+        last = folder.parent if folder == root else root
+        for place in places[: places.index(last) + 1]:
+            for path in files_in(place):
+                if path.name.lower() in wanted:
+                    found.setdefault(path.name.lower(), path)
+    return list(found.values())
 
 
 def _read_patient_map(path: Path) -> Mapping[str, str]:

@@ -355,6 +355,20 @@ def test_a_file_that_neither_name_nor_list_knows_is_left_out(data: Path) -> None
     assert reasons(index)["cell_80.png"].startswith("the name gives no patient")
 
 
+@pytest.mark.parametrize("deeper", ["cell_images", "a/b/cells"])
+def test_patient_lists_are_found_above_the_images(data: Path, deeper: str) -> None:
+    stem = name_of("C1P1thinF", 1)[:-4]
+    write_maps(data, rename={stem: "C77P77thinF"})
+    inner = data / "cell_images" / deeper
+    inner.mkdir(parents=True)
+    for class_name in CLASSES:
+        shutil.move(data / "cell_images" / class_name, inner)
+        path = data / f"patientid_cellmapping_{class_name.lower()}.csv"
+        path.rename(path.with_name(path.name.upper()))
+    index = load_index("malaria", data)
+    assert (index["patient"] == "C77P77thinF").sum() == 1
+
+
 def test_a_list_that_names_a_part_changes_only_that(data: Path) -> None:
     stem = name_of("C1P1thinF", 1)[:-4]
     path = data / "patientid_cellmapping_parasitized.csv"

@@ -239,7 +239,7 @@ def test_pickled_objects_are_not_opened(tmp_path: Path, key: str) -> None:
 
     content = arrays() | {key: np.array([Trap()] * 10, dtype=object)}
     path = write(tmp_path / "pneumoniamnist.npz", content)
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(ValueError, match=f"{key} holds pickled Python objects"):
         load_index("pneumonia", path)
     assert not (tmp_path / "run").exists()
 

@@ -15,6 +15,7 @@ from tiny_images import SIZE, VOLUMES, draw_biopsies, draw_file, draw_retinas, d
 from helpers import registry
 from helpers.index import (
     dataset_of,
+    how_many,
     left_out,
     load_index,
     open_masks,
@@ -141,6 +142,23 @@ def test_urgent_are_those_of_the_urgent_classes_that_are_there(tmp_path: Path) -
     draw_file(tmp_path / "data" / "DME" / "a.png")
     index = load_index("oct", tmp_path / "data", class_from="folder:-1")
     assert dataset_of(index).urgent == ("CNV",)  # both would leave no rest
+
+
+@pytest.mark.parametrize(
+    ("names", "urgent"),
+    [
+        (("healthy", "ill"), ("ill",)),
+        (("oedema", "new vessel", "no finding"), ("new vessel", "oedema")),
+        (("0", "1"), ("1",)),
+    ],
+)
+def test_the_healthy_are_never_the_urgent_ones(
+    tmp_path: Path, names: tuple[str, ...], urgent: tuple[str, ...]
+) -> None:
+    for number, name in enumerate(names):
+        draw_file(tmp_path / "data" / name / "a.png", number)
+    index = load_index("oct", tmp_path / "data", class_from="folder:-1")
+    assert dataset_of(index).urgent == urgent
 
 
 def test_numbered_classes_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:
@@ -475,6 +493,27 @@ def test_a_split_of_the_csv_file_is_the_official_part(photographs: Path) -> None
     assert set(index["split"]) == {""}
     (note,) = [note for note in index.attrs["notes"] if "more than one official part" in note]
     assert "3 patients" in note
+
+
+def test_a_split_that_the_notebook_does_not_use_is_said(photographs: Path) -> None:
+    path = write(photographs, lines_of(photographs, ("path", "label", "patient", "split")))
+    said = {
+        name: "are not used: the tutorial" in " ".join(load_index(name, path).attrs["notes"])
+        for name in ("malaria", "pneumonia", "folder")
+    }
+    assert said == {"malaria": True, "pneumonia": False, "folder": False}
+
+
+def test_how_many_images_of_whom(photographs: Path) -> None:
+    known = load_index("malaria", write(photographs, lines_of(photographs)))
+    assert how_many(known, "cells") == "12 cells of 6 patients"
+    unknown = load_index("malaria", write(photographs, lines_of(photographs, ("path", "label"))))
+    assert how_many(unknown, "cells", "children") == "12 cells of unknown children"
+
+
+def test_a_missing_list_is_not_answered_with_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*my\.csv\. Give a folder, a"):
+        load_index("malaria", tmp_path / "my.csv")
 
 
 def test_without_a_patient_column_the_warning_leads(photographs: Path) -> None:

@@ -384,6 +384,22 @@ def test_shared_patients_and_copies_are_dropped_from_training_where_asked_for() 
     assert len(blind) == len(index) - int(gone.sum())
 
 
+def test_nothing_is_proved_where_no_patients_are_known() -> None:
+    index = split_by_patient(uneven(0), seed=0)
+    assert "seen before: 0 of" in str(check_leaks(index))
+    index.attrs["patients_known"] = False
+    text = str(check_leaks(index))
+    assert "patients in more than one part: UNKNOWN" in text
+    assert "seen before" not in text and " of " not in text.splitlines()[0]
+
+
+def test_all_training_patients_in_the_test_part_leave_nothing_to_learn_from() -> None:
+    index = frame([(f"p{number % 6}", number % 2) for number in range(24)])
+    index["part"] = np.where(np.arange(24) < 12, "train", "test")
+    with pytest.raises(ValueError, match=r"is left to learn from: 12 of 12 images outside of"):
+        split_official(index, seed=0, drop_shared=True)
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
