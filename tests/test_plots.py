@@ -6,6 +6,7 @@ import base64
 import io
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,6 +209,14 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 def texts(figure: Figure) -> list[str]:
     """Return every text that is drawn in the axes of a figure."""
     return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_names_in_another_script_do_not_fill_the_notebook_with_warnings(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sheet = plots.patient_sheet({"病人一": cells(3), "病人二": cells(3)})
+        plots.show(sheet, tmp_path / "sheet.png")
+    assert plt.rcParams["font.family"] == mpl.rcParamsDefault["font.family"]
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -9,8 +9,10 @@ import base64
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol
 
@@ -19,6 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -86,6 +89,9 @@ _STYLE: dict[str, Any] = {
     "hatch.color": "white",
     "patch.force_edgecolor": False,
 }
+# of Linux, macOS and Windows
+_OTHER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "PingFang SC",
+                "Hiragino Sans GB", "Microsoft YaHei", "SimHei")  # fmt: skip
 
 
 class Estimate(Protocol):
@@ -148,7 +154,7 @@ def drawn(
     @wraps(function)
     def draw(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
         before = set(plt.get_fignums())
-        with plt.style.context(["default", _STYLE]):
+        with _styled():
             try:
                 figure = function(*args, **kwargs)
                 # Ticks are made when first drawn, with the sizes that hold at that moment.
@@ -159,6 +165,26 @@ def drawn(
         return figure
 
     return draw
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """Draw in our style; names in other scripts take a font that this machine has for them.
+
+    Where it has none they show as boxes: a warning for each letter would say no more.
+    """
+    family = [_STYLE["font.family"], *_other_fonts()]
+    style = _STYLE | {"font.family": family}
+    with plt.style.context(["default", style]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ ")
+        yield
+
+
+@cache
+def _other_fonts() -> tuple[str, ...]:
+    """Return the installed fonts that have Chinese, Japanese and Korean letters."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in _OTHER_FONTS if name in installed)
 
 
 def _new(
@@ -194,7 +220,7 @@ def _png(figure: Figure, text: str, colours: int = 256) -> bytes:
     `LARGE_PNG` the picture keeps the `colours` that suit it best, 256 unless told.
     """
     buffer = io.BytesIO()
-    with plt.style.context(["default", _STYLE]):
+    with _styled():
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH,
                        metadata={"Description": text, "Software": None})  # fmt: skip
     if buffer.tell() <= LARGE_PNG:
