@@ -157,6 +157,7 @@ def test_a_notebooks_networks_are_built_without_its_data(tmp_path: Path) -> None
         "def built(size):\n    return models.small_cnn(image_size=size, filters=(2,), seed=seed)",
         "small = built(32)\npair = {'large': built(64), 'number': 1}\nshare = small.count_params()",
         "turned = fitted(small)",
+        "ranked = order(index)\nranked = ranked[::-1]\nbest: int = best + 1",
     )
     found = networks.networks(path)
     assert sorted(found) == ["pair large", "small"]
@@ -166,6 +167,12 @@ def test_a_notebooks_networks_are_built_without_its_data(tmp_path: Path) -> None
 def test_a_notebook_without_networks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.ipynb builds no network"):
         networks.networks(write_notebook(tmp_path / "a.ipynb", "x = 1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tutorial", ["breast_cancer", "brain_mri", "malaria", "oct"])
+def test_every_tutorial_has_networks_without_data(tutorial: str) -> None:
+    assert networks.networks(runner.find_notebooks([tutorial])[tutorial])
 
 
 @pytest.mark.slow

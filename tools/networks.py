@@ -3,8 +3,9 @@
     python -m tools.networks malaria weights.npz
 
 Every statement of the notebook is carried out that needs neither data nor results: it may name
-the notebook's parameters, `registry`, `models`, and what such statements have made. So a new
-notebook, or a new network in one, needs no change here. KERAS_BACKEND says on which backend.
+the notebook's parameters, `registry`, `models`, `pixels_of`, and what such statements have made.
+So a new notebook, or a new network in one, needs no change here. KERAS_BACKEND says on which
+backend.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import keras
 import numpy as np
 
 from helpers import models, registry, runner
+from helpers.index import pixels_of
 from helpers.paths import atomic_file
 
 MOST = 65_536  # numbers of one array that are written; VGG16 has an array of a hundred million
@@ -43,7 +45,7 @@ def networks(notebook: Path) -> dict[str, keras.Model]:
     Raises:
         ValueError: there is none, so that a comparison would compare nothing.
     """
-    known: dict[str, Any] = {"registry": registry, "models": models}
+    known: dict[str, Any] = {"registry": registry, "models": models, "pixels_of": pixels_of}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code":
             continue
@@ -63,13 +65,21 @@ def networks(notebook: Path) -> dict[str, keras.Model]:
 
 
 def _names(statement: ast.stmt) -> set[str]:
-    """Return the names that a statement takes from outside of itself."""
+    """Return the names that a statement takes from outside of itself.
+
+    What it assigns is no name of its own: ``chosen = chosen[0]`` needs what was there before.
+    """
+    targets = getattr(statement, "targets", None) or [getattr(statement, "target", statement)]
+    assigned = {id(node) for target in targets for node in ast.walk(target)}
+    if isinstance(statement, ast.FunctionDef):
+        assigned = set()
     nodes = list(ast.walk(statement))
     own = {node.arg for node in nodes if isinstance(node, ast.arg)}
     own |= {node.id for node in nodes if isinstance(node, ast.Name)
-            and isinstance(node.ctx, ast.Store)}  # fmt: skip
+            and isinstance(node.ctx, ast.Store) and id(node) not in assigned}  # fmt: skip
     own |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
-    return {node.id for node in nodes if isinstance(node, ast.Name)} - own
+    return {node.id for node in nodes if isinstance(node, ast.Name)
+            and isinstance(node.ctx, ast.Load)} - own  # fmt: skip
 
 
 def _some(weight: Any) -> np.ndarray:
