@@ -214,6 +214,8 @@ class Dataset:
         urgent: classes that are one in a second question, such as who needs a doctor soon.
         about: from the rows that were found (a data frame with ``path``, ``class_name``,
             ``patient`` and ``part``) to sentences about them, such as which release they are.
+        release_of: from the same rows to the name of the release that they are, or are most
+            like; None where all releases that are folders have the same numbers.
     """
 
     name: str
@@ -245,6 +247,7 @@ class Dataset:
     table: str = "data_mask.csv"
     urgent: tuple[str, ...] = ()
     about: Callable[[Any], list[str]] | None = None
+    release_of: Callable[[Any], str] | None = None
 
     @property
     def tutorial(self) -> str:

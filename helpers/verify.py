@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 
-from helpers import defects, images, metrics, packed, registry
+from helpers import defects, images, metrics, packed, registry, releases
 from helpers.index import COLUMNS, compare_table, load_index
 from helpers.paths import atomic_folder
 from helpers.progress import progress
@@ -124,6 +124,7 @@ class Verification:
         counted: the table that the notebook prints of the same images: see
             ``helpers.defects.count_defects``.
         patients_known: False where every image stands for a patient of its own (MedMNIST).
+        release: the one that the folder is, or is most like: see ``helpers.releases``.
     """
 
     dataset: Dataset
@@ -134,6 +135,12 @@ class Verification:
     notes: tuple[str, ...] = ()
     counted: pd.DataFrame = field(default_factory=pd.DataFrame)
     patients_known: bool = True
+    release: str = ""
+
+    @property
+    def expected(self) -> Mapping[str, int]:
+        """What the registry counts in the whole release."""
+        return releases.counts_of(self.release)
 
     @property
     def usable(self) -> pd.DataFrame:
@@ -166,7 +173,7 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
         raise UnusableFolderError(str(error)) from error
     root = Path(index.attrs["root"])
     table, thumbnails = _measured(index, root)
-    known = bool(index.attrs["patients_known"])
+    known, release = bool(index.attrs["patients_known"]), releases.release_of(index)
     usable = table[table["reason"] == ""]
     copies = _copies(usable)
     # One patient's pictures always look alike; whose they are must be known.
@@ -177,7 +184,7 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
     shortcuts = _shortcuts(usable, dataset)
     findings = [
         *_about_origin(root, dataset),
-        *_about_counts(usable, dataset),
+        *_about_counts(usable, dataset, release),
         *_about_unused(table),
         *_about_sides(usable),
         *_about_copies(usable, known),
@@ -192,7 +199,9 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
     notes = tuple(str(note) for note in index.attrs["notes"])
     beside = defects.table_beside(index)
     counted = defects.tally(usable, dataset, usable["copies"], beside, patients_known=known)
-    return Verification(dataset, root, table, tuple(findings), shortcuts, notes, counted, known)
+    return Verification(
+        dataset, root, table, tuple(findings), shortcuts, notes, counted, known, release
+    )
 
 
 def require_free(folder: Path) -> None:
@@ -246,7 +255,7 @@ def summary(verification: Verification) -> str:
         *_section("Faults", _told(verification.findings, True)),
         *_section("Notices", _told(verification.findings, False)),
         "## Images",
-        _table_of_counts(verification.usable, dataset, verification.patients_known),
+        _table_of_counts(verification),
         _list(_said_of_counts(verification) + _said_of_patients(verification)),
         *_section("Defects, as the notebook counts them", _table_of_defects(verification.counted)),
         *_section("What the files' sizes tell", _table_of_shortcuts(verification.shortcuts)),
@@ -373,39 +382,44 @@ def _about_origin(root: Path, dataset: Dataset) -> Iterator[Finding]:
         )
 
 
-def _about_counts(usable: pd.DataFrame, dataset: Dataset) -> Iterator[Finding]:
-    """Compare the numbers of images, patients and classes with those of the whole set."""
+def _about_counts(usable: pd.DataFrame, dataset: Dataset, release: str) -> Iterator[Finding]:
+    """Compare the numbers of images, patients and classes with those of the whole release."""
+    expected = releases.counts_of(release)
     found = _counted(usable, dataset)
-    fewer = [name for name, count in found.items() if count < dataset.counts[name]]
-    more = [name for name, count in found.items() if count > dataset.counts[name]]
+    if usable["part"].any():  # without parts, all images may be there all the same
+        found[releases.OFFICIAL_TEST] = int((usable["part"] == "test").sum())
+    found = {name: count for name, count in found.items() if name in expected}
+    fewer = [name for name, count in found.items() if count < expected[name]]
+    more = [name for name, count in found.items() if count > expected[name]]
+    of = "" if release == dataset.name else f" {release}"
 
     def told(names: list[str]) -> str:
-        return "; ".join(f"{name} {found[name]:,}, not {dataset.counts[name]:,}" for name in names)
+        return "; ".join(f"{name} {found[name]:,}, not {expected[name]:,}" for name in names)
 
     if fewer:
         yield Finding(
             "too few",
             True,
-            f"This is not the whole real set: {told(fewer)}. It was copied or unpacked in part, "
-            f"it is a selection, or it is a synthetic twin.",
+            f"This is not the whole real set{of}: {told(fewer)}. It was copied or unpacked in "
+            f"part, it is a selection, or it is a synthetic twin.",
         )
     if more:
         yield Finding(
             "too many",
             False,
-            f"There is more than the registry says: {told(more)}. Another release, or the same "
-            f"images twice.",
+            f"There is more than the registry says{of and ' of' + of}: {told(more)}. Another "
+            f"release, or the same images twice.",
         )
 
 
 def _counted(usable: pd.DataFrame, dataset: Dataset) -> dict[str, int]:
-    """Return what the registry counts, as it is in the folder."""
+    """Return how many images, patients, slides and images of each class there are."""
     found = {"images": len(usable), "patients": int(usable["patient"].nunique())}
     if "slide" in usable:
         found["slides"] = int(usable["slide"].nunique())
     for class_name in dataset.classes:
         found[class_name] = int((usable["class_name"] == class_name).sum())
-    return {name: count for name, count in found.items() if name in dataset.counts}
+    return found
 
 
 def _about_unused(table: pd.DataFrame) -> Iterator[Finding]:
@@ -838,17 +852,18 @@ def _table_of_defects(counted: pd.DataFrame) -> str:
     return _table(["counted", *counted], rows)
 
 
-def _table_of_counts(usable: pd.DataFrame, dataset: Dataset, patients_known: bool) -> str:
+def _table_of_counts(verification: Verification) -> str:
     """Return the counts beside the registry's, and in the official parts."""
+    usable, dataset = verification.usable, verification.dataset
     parts = [part for part in ("train", "valid", "test") if (usable["part"] == part).any()]
     found = _counted(usable, dataset)
-    if patients_known:
-        found.setdefault("patients", int(usable["patient"].nunique()))
+    if not verification.patients_known:
+        found.pop("patients")
     members = {name: usable["class_name"] == name for name in dataset.classes}
     members["images"] = usable["class_name"] != ""
     rows = []
     for name, count in found.items():
-        expected = dataset.counts.get(name)
+        expected = verification.expected.get(name)
         row = [name, f"{count:,}", "" if expected is None else f"{expected:,}"]
         for part in parts:
             inside = usable["part"] == part

@@ -10,7 +10,7 @@ import pytest
 from tiny_images import draw_retinas
 
 from helpers import registry
-from helpers.datasets.oct import about, patient_of
+from helpers.datasets.oct import about, patient_of, release_of
 from helpers.index import load_index
 from helpers.registry import Dataset
 
@@ -135,6 +135,24 @@ def test_the_release_is_told_by_counts_and_by_test_names(
     assert note.startswith(words)
     assert f"{shared:,} of the {counts['test']:,} test patients" in note
     assert ("91% of the test scans" in note) == (shared == 881)
+
+
+@pytest.mark.parametrize(
+    ("counts", "shared", "release"),
+    [
+        (V2, 881, "oct"),
+        (V3, 0, "oct_v3"),
+        (V2 | {"train": 900}, 881, "oct"),
+        (V3 | {"train": 900}, 0, "oct_v3"),
+        ({"": 84_484}, 0, "oct"),
+        ({"": 40}, 0, "oct"),
+        ({"": 84_485}, 0, "oct_v3"),
+    ],
+)
+def test_the_release_has_the_name_under_which_it_is_fetched(
+    counts: Mapping[str, int], shared: int, release: str
+) -> None:
+    assert release_of(scans(counts, shared)) == release
 
 
 def test_scans_without_parts_are_of_no_release() -> None:

@@ -58,6 +58,7 @@ DRAWN: Mapping[str, tuple[Callable[[Path], Path], dict[str, int]]] = {
         {"images": 24, "patients": 6, "no tumour": 12, "tumour": 12},
     ),
 }
+PARTS = {"pneumonia": {"test": {"NORMAL": 8, "PNEUMONIA": 8}}}
 CELLS = "cell_images/Parasitized"
 HEALTHY = "cell_images/Uninfected"
 
@@ -66,7 +67,10 @@ HEALTHY = "cell_images/Uninfected"
 def tiny_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry's own entries, with the counts of the tiny sets that are drawn here."""
     real = {name: registry.get(name) for name in DRAWN}
-    tiny = {name: replace(real[name], counts=counts) for name, (_, counts) in DRAWN.items()}
+    tiny = {
+        name: replace(real[name], counts=counts, parts=PARTS.get(name, {}))
+        for name, (_, counts) in DRAWN.items()
+    }
     monkeypatch.setattr(registry, "get", lambda name: tiny[name] if name in tiny else real[name])
     monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
 
@@ -258,6 +262,84 @@ def test_a_folder_named_like_a_twin_is_called_one(tmp_path: Path) -> None:
         assert kinds(found) == {"synthetic"}
         assert name in the(found, "synthetic").text
         assert "Every number" not in verify.summary(found)
+
+
+# -- which release it is ---------------------------------------------------------------------
+
+
+def write_thumbnails(path: Path, parts: Mapping[str, int], classes: int) -> Path:
+    """Write a MedMNIST file of noise, its labels 0, 1, … in turn."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in zip(("train", "val", "test"), parts.values(), strict=True):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % classes)[:, None].astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.fixture
+def tiny_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The releases of the OCT scans, so small that they can be drawn."""
+    entry = registry.get("oct")
+    numbers = {
+        "octmnist": {"train": 16, "valid": 8, "test": 8},
+        "oct_v3": {"train": 48, "test": 16},
+    }
+    tiny = tuple(
+        replace(one, counts={"images": sum(numbers[one.name].values())}, parts=numbers[one.name])
+        if one.name in numbers
+        else one
+        for one in entry.releases
+    )
+    known = registry.get
+    monkeypatch.setattr(
+        registry,
+        "get",
+        lambda name: replace(entry, releases=tiny) if name == "oct" else known(name),
+    )
+
+
+@pytest.mark.usefixtures("tiny_releases")
+@pytest.mark.parametrize(
+    ("parts", "kind", "text"),
+    [
+        ({"train": 16, "valid": 8, "test": 8}, "", ""),
+        ({"train": 12, "valid": 8, "test": 8}, "too few", "set octmnist: images 28, not 32."),
+        ({"train": 20, "valid": 8, "test": 4}, "too few", "official test 4, not 8."),
+        ({"train": 20, "valid": 8, "test": 8}, "too many", "says of octmnist: images 36, not 32."),
+    ],
+)
+def test_octmnist_is_compared_with_its_own_numbers(
+    tmp_path: Path, parts: Mapping[str, int], kind: str, text: str
+) -> None:
+    found = verify.check("oct", write_thumbnails(tmp_path / "octmnist.npz", parts, 4))
+    assert found.release == "octmnist"
+    assert kinds(found) == ({kind} if kind else set())
+    assert found.faults == (kind == "too few")
+    assert text in (the(found, kind).text if kind else "")
+
+
+@pytest.mark.usefixtures("tiny_releases")
+@pytest.mark.parametrize("lost", [0, 1])
+def test_release_v3_of_the_scans_is_compared_with_its_own_numbers(
+    tmp_path: Path, lost: int
+) -> None:
+    """Twelve patients train, four are tested and nowhere else: so it is not v2."""
+    for number, path in enumerate(sorted(draw_retinas(tmp_path / "drawn", patients=8).rglob("*"))):
+        if path.is_file():
+            tested = int(path.stem.split("-")[1]) % 1_000 < 2
+            part = "test" if tested else "train"
+            place = tmp_path / "CellData" / part / path.parent.name / path.name
+            draw_file(place, number)
+    for path in sorted((tmp_path / "CellData/train/DME").iterdir())[:lost]:
+        path.unlink()
+    found = verify.check("oct", tmp_path / "CellData")
+    assert found.release == "oct_v3"
+    assert kinds(found) == ({"too few"} if lost else set())
+    if lost:
+        assert "real set oct_v3: images 63, not 64." in the(found, "too few").text
 
 
 # -- copies ----------------------------------------------------------------------------------

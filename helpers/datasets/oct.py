@@ -26,11 +26,26 @@ def patient_of(file_name: str) -> str | None:
     return None if match is None else match["patient"]
 
 
-def about(index: pd.DataFrame) -> list[str]:
-    """Return which of the two releases these scans are, and what that means for their test.
+def release_of(index: pd.DataFrame) -> str:
+    """Return which of the two releases these scans are, or are most like: "oct" (v2) or "oct_v3".
 
     Counts tell it; in a copy that lacks files the names do: only in v2 does the test part
-    hold patients who are also in train.
+    hold patients who are also in train. Without parts, more scans than v2 has must be v3's.
+
+    Args:
+        index: with ``patient`` and ``part``, of all scans that were found.
+    """
+    found = index["part"].value_counts().to_dict()
+    whole = [name for name in _TOLD if _parts_of(name) == found]
+    if whole:
+        return whole[0]
+    if {"train", "test"} <= set(found):
+        return "oct" if _is_seen(index).any() else "oct_v3"
+    return "oct" if len(index) <= DATASET.counts["images"] else "oct_v3"
+
+
+def about(index: pd.DataFrame) -> list[str]:
+    """Return which of the two releases these scans are, and what that means for their test.
 
     Args:
         index: with ``patient`` and ``part``, of all scans that were found.
@@ -38,26 +53,40 @@ def about(index: pd.DataFrame) -> list[str]:
     found = index["part"].value_counts().to_dict()
     if not {"train", "test"} <= set(found):
         return []
-    tested = index.loc[index["part"] == "test", "patient"]
-    seen = tested.isin(index.loc[index["part"] != "test", "patient"].unique())
-    patients, shared = tested.nunique(), tested[seen].nunique()
-    v2, v3 = "v2 (OCT2017, Kaggle's kermany2018)", "v3 (ZhangLabData, CellData/OCT)"
-    newer = next(release for release in DATASET.releases if release.name == "oct_v3")
-    parts = {part: sum(counts.values()) for part, counts in DATASET.parts.items()}
-    known = ((v2, parts), (v3, newer.parts))
-    whole = next((name for name, counts in known if counts == found), None)
+    release = release_of(index)
     counted = ", ".join(f"{part} {count:,}" for part, count in sorted(found.items()))
-    if whole is not None:
-        text = f"This is release {whole}, by its counts: {counted}."
+    if found == _parts_of(release):
+        text = f"This is release {_TOLD[release]}, by its counts: {counted}."
     else:
         text = (
             f"Neither release has these counts: {counted}. By the names of the test scans it is "
-            f"like release {v2 if shared else v3}."
+            f"like release {_TOLD[release]}."
         )
+    seen = _is_seen(index)
+    tested = index.loc[seen.index, "patient"]
     return [
-        f"{text} {shared:,} of the {patients:,} test patients ({seen.mean():.0%} of the test "
-        f"scans) are also outside the test part."
+        f"{text} {tested[seen].nunique():,} of the {tested.nunique():,} test patients "
+        f"({seen.mean():.0%} of the test scans) are also outside the test part."
     ]
+
+
+_TOLD = {"oct": "v2 (OCT2017, Kaggle's kermany2018)", "oct_v3": "v3 (ZhangLabData, CellData/OCT)"}
+
+
+def _parts_of(name: str) -> dict[str, int]:
+    """Return how many scans the parts of a release have."""
+    release = next(one for one in DATASET.releases if one.name == name)
+    return dict(release.parts) or {
+        part: sum(counts.values()) for part, counts in DATASET.parts.items()
+    }
+
+
+def _is_seen(index: pd.DataFrame) -> pd.Series:
+    """Return of each test scan whether its patient is also outside the test part."""
+    is_test = index["part"] == "test"
+    outside = index.loc[~is_test, "patient"].unique()
+    seen: pd.Series = index.loc[is_test, "patient"].isin(outside)
+    return seen
 
 
 DATASET = Dataset(
@@ -75,6 +104,7 @@ DATASET = Dataset(
     patient_rule="the number in the middle, `1016042`; the class in front is no part of it",
     patient_example="CNV-1016042-66.jpeg",
     about=about,
+    release_of=release_of,
     releases=(
         Release(
             "oct",
