@@ -40,6 +40,7 @@ examples (in the checkout, python is .venv/bin/python):
 _IMAGES = (
     "a folder, the name of a downloaded set, or a CSV file of your own (default: drawn sample)"
 )
+OWN_IMAGES = "folder"  # helpers.own_images.NAME, which would have to wait for pandas
 _SIZES = ("images", "patients", "slides")
 _ANYWHERE = object()  # where a kernel lies: wherever Jupyter finds it first
 
@@ -254,18 +255,30 @@ def _print_fact(what: str, text: str) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """Check a dataset's folder, print what was found and write it down."""
+    is_own = options.name == OWN_IMAGES
     try:
-        registry.get(options.name)
+        if not is_own:
+            registry.get(options.name)
     except ValueError as error:
         raise runner.WrongCall(str(error)) from error
+    if is_own and not options.data_dir:
+        raise runner.WrongCall("data verify folder: say which images, with --data-dir FOLDER.")
     folder = options.data_dir or _downloaded(options.name)
     output = Path(options.output or f"{options.name}-verify").expanduser().absolute()
 
     from helpers import verify
+    from helpers.own_images import path_rule
 
+    rules = {"patient_from": options.patient_from, "class_from": options.class_from}
+    try:
+        for name, rule in rules.items():
+            if rule is not None:
+                path_rule(rule, name)
+    except ValueError as error:
+        raise runner.WrongCall(str(error)) from error
     try:
         verify.require_free(output)  # before an hour's work, not after it
-        found = verify.check(options.name, folder)
+        found = verify.check(options.name, folder, **rules)
     except FileExistsError as error:
         raise runner.WrongCall(f"{error} (--output FOLDER)") from error
     except FileNotFoundError as error:
@@ -579,12 +592,24 @@ def _add_verify(actions: argparse._SubParsersAction[_Parser]) -> None:
     verify = _command(
         actions, "verify", "look for gaps, damage, copies and leaks in a dataset", _verify
     )
-    verify.add_argument("name", metavar="NAME", help="the dataset, for instance malaria")
+    verify.add_argument(
+        "name",
+        metavar="NAME",
+        help=f"the dataset, for instance malaria; {OWN_IMAGES}: images of your own",
+    )
     verify.add_argument(
         "--data-dir",
         metavar="FOLDER",
-        help="folder with the images, as for run (default: what `data download` fetched)",
+        help="folder with the images, or a CSV file of your own, as for run (default: what "
+        "`data download` fetched)",
     )
+    for what in ("patient", "class"):
+        verify.add_argument(
+            f"--{what}-from",
+            metavar="RULE",
+            help=f"what tells the {what} of your own images: folder:-1 (the one that holds the "
+            "file), folder:-2 (the one above), or a regular expression with one group",
+        )
     verify.add_argument(
         "--output",
         metavar="FOLDER",

@@ -24,8 +24,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 
-from helpers import defects, images, metrics, packed, registry, releases
-from helpers.index import COLUMNS, compare_table, load_index
+from helpers import defects, downloads, images, metrics, own_images, packed, registry, releases
+from helpers.index import COLUMNS, compare_table, dataset_of, load_index
 from helpers.paths import atomic_folder
 from helpers.progress import progress
 from helpers.registry import Dataset
@@ -48,6 +48,7 @@ _THUMBNAIL = 16  # pixels, height and width
 _QUERIES = 128  # thumbnails compared with all others at a time
 _EXAMPLES = 4  # shown for a finding; the table has all
 _COLOUR = "stored in colour"
+_ADDED = ("bytes", "reason", "copies", "near_copies", "problems")
 _UNREAD = {"width": 0, "height": 0, "mode": "", "file_hash": "", "pixel_hash": "", "flat": False}
 
 
@@ -110,25 +111,26 @@ class Verification:
     """What the check of a folder gave.
 
     Attributes:
-        dataset: what the registry knows.
-        root: the folder.
+        dataset: what the registry knows; of images of one's own their classes.
+        place: the folder or file that was given.
         images: one row a file, those that cannot be used included: ``path`` (below the
-            folder), ``class_name``, ``patient``, ``part``, the dataset's own columns,
-            ``width``, ``height`` (pixels), ``mode`` (as stored, in Pillow's terms: ``"L"`` is
-            grey), ``bytes``, ``file_hash``, ``pixel_hash``, ``copies`` and ``near_copies``
-            (equal numbers above 0 are copies of one another), ``reason`` (why it cannot be
-            used, or empty), ``problems``.
+            folder; of a file that lies elsewhere the whole path), ``class_name``, ``patient``,
+            ``part``, the dataset's own columns, ``width``, ``height`` (pixels), ``mode`` (as
+            stored, in Pillow's terms: ``"L"`` is grey), ``bytes``, ``file_hash``,
+            ``pixel_hash``, ``copies`` and ``near_copies`` (equal numbers above 0 are copies of
+            one another), ``reason`` (why it cannot be used, or empty), ``problems``.
         findings: faults first.
         shortcuts: one for each property of the files.
         notes: what the reader of the folder had to say.
         counted: the table that the notebook prints of the same images: see
             ``helpers.defects.count_defects``.
         patients_known: False where every image stands for a patient of its own (MedMNIST).
-        release: the one that the folder is, or is most like: see ``helpers.releases``.
+        release: the one that the folder is, or is most like (see ``helpers.releases``); empty
+            for images of one's own.
     """
 
     dataset: Dataset
-    root: Path
+    place: Path
     images: pd.DataFrame
     findings: tuple[Finding, ...]
     shortcuts: tuple[Shortcut, ...] = ()
@@ -143,6 +145,13 @@ class Verification:
         return releases.counts_of(self.release)
 
     @property
+    def title(self) -> str:
+        """Whose images they are, in words."""
+        if self.release:
+            return self.release
+        return f"your images{'' if self.dataset.number == 0 else f' for {self.dataset.name}'}"
+
+    @property
     def usable(self) -> pd.DataFrame:
         """The rows of images that can be used."""
         return self.images[self.images["reason"] == ""]
@@ -153,12 +162,21 @@ class Verification:
         return sum(finding.is_fault for finding in self.findings)
 
 
-def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
+def check(
+    name: str,
+    data_dir: str | os.PathLike[str],
+    *,
+    patient_from: str | None = None,
+    class_from: str | None = None,
+) -> Verification:
     """Return what is to be said about a dataset's folder, after reading every image once.
 
     Args:
-        name: a dataset of ``helpers.registry``.
-        data_dir: the folder with the images, in any layout that ``load_index`` reads.
+        name: a dataset of ``helpers.registry``, or ``"folder"`` for images that belong to none.
+        data_dir: the folder with the images, in any layout that ``load_index`` reads, or a CSV
+            file of one's own.
+        patient_from: of images of one's own, as for ``load_index``.
+        class_from: the same.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -166,12 +184,13 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
             was expected and what was found.
         ValueError: there is no such dataset.
     """
-    dataset = registry.get(name)
+    if name != own_images.NAME:
+        registry.get(name)
     try:
-        index = load_index(name, data_dir)
+        index = load_index(name, data_dir, patient_from=patient_from, class_from=class_from)
     except ValueError as error:
         raise UnusableFolderError(str(error)) from error
-    root = Path(index.attrs["root"])
+    dataset, root = dataset_of(index), Path(index.attrs["root"])
     table, thumbnails = _measured(index, root)
     known, release = bool(index.attrs["patients_known"]), releases.release_of(index)
     usable = table[table["reason"] == ""]
@@ -183,9 +202,9 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
     usable = table[table["reason"] == ""]
     shortcuts = _shortcuts(usable, dataset)
     findings = [
-        *_about_origin(root, dataset),
+        *_about_origin(root, dataset, release),
         *_about_counts(usable, dataset, release),
-        *_about_unused(table),
+        *_about_unused(table, index.attrs["source"]),
         *_about_sides(usable),
         *_about_copies(usable, known),
         *_about_near_copies(usable),
@@ -199,8 +218,9 @@ def check(name: str, data_dir: str | os.PathLike[str]) -> Verification:
     notes = tuple(str(note) for note in index.attrs["notes"])
     beside = defects.table_beside(index)
     counted = defects.tally(usable, dataset, usable["copies"], beside, patients_known=known)
+    place = downloads.find(data_dir)
     return Verification(
-        dataset, root, table, tuple(findings), shortcuts, notes, counted, known, release
+        dataset, place, table, tuple(findings), shortcuts, notes, counted, known, release
     )
 
 
@@ -250,7 +270,7 @@ def summary(verification: Verification) -> str:
         f"the notebooks live with a notice."
     )
     parts = [
-        f"# Check of {dataset.name}: {verification.root}",
+        f"# Check of {verification.title}: {verification.place}",
         verdict,
         *_section("Faults", _told(verification.findings, True)),
         *_section("Notices", _told(verification.findings, False)),
@@ -284,7 +304,8 @@ def _measured(index: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, np.ndarray
     for number, (entry, thumbnail) in enumerate(_look_at_all(list(index["path"]), masks)):
         entries.append(entry)
         thumbnails[number] = thumbnail
-    own = [column for column in index if column not in (*COLUMNS, "mask")]
+    ours = {*COLUMNS, "mask", *_UNREAD, *_ADDED}  # a CSV file may have columns of these names
+    own = [column for column in index if column not in ours]
     named = index[["path", "class_name", "patient", "part", *own]]
     table = pd.concat([named, pd.DataFrame(entries)], axis="columns")
     lost = [
@@ -293,8 +314,14 @@ def _measured(index: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, np.ndarray
     ]
     if lost:
         table = pd.concat([table, pd.DataFrame(lost)], ignore_index=True)
-    table["path"] = [Path(path).relative_to(root).as_posix() for path in table["path"]]
+    table["path"] = [_seen_from(root, path) for path in table["path"]]
     return table, thumbnails
+
+
+def _seen_from(root: Path, path: str) -> str:
+    """Return a path below the folder; of what lies elsewhere as a CSV file names it."""
+    file = Path(path)
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else path
 
 
 def _look_at_all(
@@ -353,6 +380,8 @@ def _bytes_of(source: images.Source) -> int:
     """Return a file's size in bytes, 0 where it has vanished or may not be looked at."""
     if isinstance(source, np.ndarray):
         return source.nbytes
+    if not Path(source).is_absolute():  # a line that leaves the CSV file's folder
+        return 0
     try:
         return Path(source).stat().st_size
     except OSError:
@@ -370,8 +399,10 @@ def _require_size(mask: str, width: int, height: int) -> None:
 # -- is it the whole set, and can it be read? ----------------------------------------------
 
 
-def _about_origin(root: Path, dataset: Dataset) -> Iterator[Finding]:
+def _about_origin(root: Path, dataset: Dataset, release: str) -> Iterator[Finding]:
     """Say where a folder's name is one that ``data sample`` and the notebooks give."""
+    if not release:
+        return
     drawn = re.compile(rf"{dataset.name}-(sample-)?seed\d+(-v\d+)?")
     if named := [part for part in root.parts if drawn.fullmatch(part)]:
         yield Finding(
@@ -422,13 +453,16 @@ def _counted(usable: pd.DataFrame, dataset: Dataset) -> dict[str, int]:
     return found
 
 
-def _about_unused(table: pd.DataFrame) -> Iterator[Finding]:
+def _about_unused(table: pd.DataFrame, source: str) -> Iterator[Finding]:
     """Say which files cannot be used: damaged ones, strays, and names that say too little."""
     lost = table["reason"] != ""
     # What the index took and could not be read, and what it left out for its mask.
     damaged = lost & ((table["class_name"] != "") | table["reason"].str.startswith("its mask: "))
     names = table["path"].str.rpartition("/")[2]
     is_image = names.str.lower().str.endswith(tuple(images.SUFFIXES)) & ~names.str.startswith(".")
+    if source == "csv":
+        yield from _about_lines(table, lost & ~damaged)
+        lost = damaged
     stray = lost & ~damaged & ~is_image
     other = lost & ~damaged & is_image
     if damaged.any():
@@ -451,6 +485,25 @@ def _about_unused(table: pd.DataFrame) -> Iterator[Finding]:
             "stray file", False, table, stray,
             f"{_number(stray, 'file')} among the images but no image: what a system or an archive "
             f"leaves behind.",
+        )  # fmt: skip
+
+
+def _about_lines(table: pd.DataFrame, lost: pd.Series) -> Iterator[Finding]:
+    """Say which lines of a CSV file are not used; only its owner can correct them."""
+    again = lost & table["reason"].str.contains(": the same image as in line ", regex=False)
+    wrong = lost & ~again
+    if wrong.any():
+        yield _finding(
+            "line left out", True, table, wrong,
+            f"{_number(wrong, 'line')} of the CSV file cannot be used. Correct or remove them.",
+            with_reason=True,
+        )  # fmt: skip
+    if again.any():
+        yield _finding(
+            "line again", False, table, again,
+            f"{_number(again, 'line')} of the CSV file with an image that another line has, too: "
+            f"it is used once.",
+            with_reason=True,
         )  # fmt: skip
 
 
@@ -861,10 +914,11 @@ def _table_of_counts(verification: Verification) -> str:
         found.pop("patients")
     members = {name: usable["class_name"] == name for name in dataset.classes}
     members["images"] = usable["class_name"] != ""
-    rows = []
+    rows, expected = [], verification.expected
     for name, count in found.items():
-        expected = verification.expected.get(name)
-        row = [name, f"{count:,}", "" if expected is None else f"{expected:,}"]
+        row = [name, f"{count:,}"]
+        if expected:
+            row.append(f"{expected[name]:,}" if name in expected else "")
         for part in parts:
             inside = usable["part"] == part
             if name in members:
@@ -873,11 +927,14 @@ def _table_of_counts(verification: Verification) -> str:
                 column = "slide" if name == "slides" else "patient"
                 row.append(f"{usable.loc[inside, column].nunique():,}")
         rows.append(row)
-    return _table(["", "usable here", "registry", *parts], rows)
+    known = ["registry"] if expected else []
+    return _table(["", "usable here", *known, *parts], rows)
 
 
 def _said_of_counts(verification: Verification) -> list[str]:
     """Return the one thing to say where every count is right."""
+    if not verification.expected:
+        return []
     if {"too few", "too many", "synthetic"} & {one.kind for one in verification.findings}:
         return []
     return ["Every number that the registry knows is the one found here."]

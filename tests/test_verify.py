@@ -28,7 +28,7 @@ from tiny_images import (
     name_of,
 )
 
-from helpers import __main__, images, registry, verify
+from helpers import __main__, images, own_images, registry, verify
 from helpers.index import load_index
 
 pytestmark = pytest.mark.slow  # many folders are written and read; the fast lane leaves them out
@@ -340,6 +340,88 @@ def test_release_v3_of_the_scans_is_compared_with_its_own_numbers(
     assert kinds(found) == ({"too few"} if lost else set())
     if lost:
         assert "real set oct_v3: images 63, not 64." in the(found, "too few").text
+
+
+# -- images of one's own -----------------------------------------------------------------------
+
+
+def list_cells(cells: Path, classes: tuple[str, str], more: str = "") -> Path:
+    """Write a CSV file beside the cells, which has two classes and three patients of each."""
+    lines = ["path,label,patient"]
+    for folder, name in zip((HEALTHY, CELLS), classes, strict=True):
+        for path in sorted((cells / folder).iterdir()):
+            inside = path.relative_to(cells)
+            lines.append(f"{inside.as_posix()},{name},{path.name.partition('thin')[0]}")
+    target = cells / "mine.csv"
+    target.write_text("\n".join(lines) + "\n" + more, "utf-8")
+    return target
+
+
+@pytest.mark.parametrize("name", ["malaria", "folder"])
+def test_images_of_ones_own_are_counted_by_their_own_classes(cells: Path, name: str) -> None:
+    for number, path in enumerate(sorted((cells / CELLS).iterdir())):
+        draw_file(path, 7_000 + number, (SIZE, SIZE + 8))
+    place = list_cells(cells, ("0", "1"))
+    found = verify.check(name, place)
+    assert kinds(found) == {"size tells the class"}
+    assert found.faults == 0  # there is no release of which it could be a part
+    text = verify.summary(found)
+    whose = "your images for malaria" if name == "malaria" else "your images"
+    assert text.startswith(f"# Check of {whose}: {place}\n")
+    rows = [line.split() for line in text.splitlines() if line.startswith("|")]
+    assert ["|", "0", "|", "18", "|"] in rows
+    assert ["|", "1", "|", "18", "|"] in rows
+    assert ["|", "40×32", "|", "18", "|", "0", "|", "18", "|"] in rows
+    size = next(one for one in found.shortcuts if one.feature == "file size")
+    assert (size.class_name, size.area is None) == ("1", False)
+    for word in ("registry", "Known defects", "Parasitized |"):
+        assert word not in text
+
+
+def test_lines_that_cannot_be_used_are_faults_wherever_they_point(
+    cells: Path, tmp_path: Path
+) -> None:
+    outside = draw_file(tmp_path / "elsewhere" / "outside.png", 8_000)
+    again = sorted((cells / CELLS).iterdir())[0]
+    place = list_cells(
+        cells,
+        ("Uninfected", "Parasitized"),
+        f"../outside.jpg,Parasitized,p1\n{outside},Parasitized,p1\nnowhere.png,Uninfected,p2\n"
+        f",Uninfected,p2\n{CELLS}/{again.name},Parasitized,{again.name.partition('thin')[0]}\n",
+    )
+    found = verify.check("malaria", place)
+    assert kinds(found) == {"line left out", "line again"}
+    finding = the(found, "line left out")
+    assert finding.is_fault
+    assert finding.text.startswith("3 lines of the CSV file cannot be used.")
+    assert finding.examples[0].startswith("../outside.jpg: line 38: the path leaves")
+    assert not the(found, "line again").is_fault
+    table = found.images.set_index("path")
+    assert table.loc[str(outside), "reason"] == ""  # a whole path may lead anywhere
+    assert table.loc["../outside.jpg", "bytes"] == 0
+    assert len(found.usable) == 37
+
+
+def test_columns_of_a_csv_file_do_not_hide_what_is_measured(cells: Path) -> None:
+    place = list_cells(cells, ("a", "b"))
+    head, *lines = place.read_text("utf-8").split()
+    place.write_text("\n".join([f"{head},bytes,mode,copies", *(f"{line},x,y,z" for line in lines)]))
+    found = verify.check("folder", place)
+    assert found.images.columns.is_unique
+    assert set(found.images["mode"]) == {"RGB"}
+    assert (found.images["bytes"] > 0).all()
+    assert set(found.images["copies"]) == {0}
+
+
+def test_a_folder_of_ones_own_is_read_by_rules(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", "verify", "folder", "--data-dir", str(cells), "--output", tmp_path / "out"]
+    assert call(*words, "--patient-from", r"(C\d+P\d+)thin") == 0
+    assert "| patients    | 6 " in capsys.readouterr().out
+    assert call(*words, "--class-from", "folder:-9") == 1
+    assert "folder:-9" in capsys.readouterr().err
+    assert __main__.OWN_IMAGES == own_images.NAME
 
 
 # -- copies ----------------------------------------------------------------------------------
@@ -709,6 +791,9 @@ def test_a_folder_that_is_not_the_dataset_is_shown_beside_what_was_expected(
         ("malaria --data-dir cells --output cells", "something else than the results"),
         ("malaria --data-dir cells --output note/deep", "cannot be written"),
         ("malaria --folder cells", "unrecognized arguments"),
+        ("folder", "--data-dir FOLDER"),
+        ("folder --data-dir cells --patient-from (", "is no regular expression"),
+        ("folder --data-dir cells --class-from folder:1", "folders are counted"),
         ("", "NAME"),
     ],
 )
