@@ -202,6 +202,13 @@ def _sample(options: argparse.Namespace) -> int:
 
     folder = Path(options.output or f"{options.name}-sample-seed{options.seed}")
     folder = folder.expanduser().absolute()
+    other = registry.releases().get(options.name)
+    if other is not None and other.name != options.name:
+        raise runner.WrongCall(
+            f"data sample {options.name}: samples are drawn of the {len(registry.names())} "
+            f"datasets only, not of their other releases. Call  python -m helpers data sample "
+            f"{other.name}"
+        )
     try:
         registry.get(options.name)
         samples.draw(options.name, folder, options.seed)
@@ -258,7 +265,7 @@ def _verify(options: argparse.Namespace) -> int:
     is_own = options.name == OWN_IMAGES
     try:
         if not is_own:
-            registry.get(options.name)
+            registry.release(options.name)
     except ValueError as error:
         raise runner.WrongCall(str(error)) from error
     if is_own and not options.data_dir:
@@ -595,7 +602,7 @@ def _add_verify(actions: argparse._SubParsersAction[_Parser]) -> None:
     verify.add_argument(
         "name",
         metavar="NAME",
-        help=f"the dataset, for instance malaria; {OWN_IMAGES}: images of your own",
+        help=f"one that `data list` names, for instance malaria; {OWN_IMAGES}: images of your own",
     )
     verify.add_argument(
         "--data-dir",

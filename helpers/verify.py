@@ -172,7 +172,8 @@ def check(
     """Return what is to be said about a dataset's folder, after reading every image once.
 
     Args:
-        name: a dataset of ``helpers.registry``, or ``"folder"`` for images that belong to none.
+        name: a dataset of ``helpers.registry``, one of its releases (``"oct_v3"``), or
+            ``"folder"`` for images that belong to none.
         data_dir: the folder with the images, in any layout that ``load_index`` reads, or a CSV
             file of one's own.
         patient_from: of images of one's own, as for ``load_index``.
@@ -184,8 +185,9 @@ def check(
             was expected and what was found.
         ValueError: there is no such dataset.
     """
+    named = ""
     if name != own_images.NAME:
-        registry.get(name)
+        named, name = registry.release(name).name, registry.releases()[name].name
     try:
         index = load_index(name, data_dir, patient_from=patient_from, class_from=class_from)
     except ValueError as error:
@@ -203,6 +205,7 @@ def check(
     shortcuts = _shortcuts(usable, dataset)
     findings = [
         *_about_origin(root, dataset, release),
+        *_about_release(named, release, dataset),
         *_about_counts(usable, dataset, release),
         *_about_unused(table, index.attrs["source"]),
         *_about_sides(usable),
@@ -410,6 +413,19 @@ def _about_origin(root: Path, dataset: Dataset, release: str) -> Iterator[Findin
             False,
             f"The folder's name is that of a synthetic twin ({named[-1]}): drawn pictures in the "
             f"layout of the real set, with some of its defects, and far fewer of them.",
+        )
+
+
+def _about_release(named: str, found: str, dataset: Dataset) -> Iterator[Finding]:
+    """Say where another release was asked about; a dataset's own name stands for all of them."""
+    if not found or named == dataset.name:
+        return
+    if releases.counts_of(named) != releases.counts_of(found):
+        yield Finding(
+            "another release",
+            True,
+            f"This is not {named}: it is {found}, or most like it, by the numbers and names of "
+            f"its files.",
         )
 
 

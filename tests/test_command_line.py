@@ -330,3 +330,13 @@ def test_data_sample_draws_into_a_folder(
     assert str(made) in capsys.readouterr().out
     assert _call("data", "sample", "malaria", "--seed", "3") == 2
     assert "exists and is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("octmnist", "oct"), ("oct_v3", "oct")])
+def test_data_sample_of_another_release_names_the_dataset(
+    capsys: pytest.CaptureFixture[str], name: str, dataset: str
+) -> None:
+    assert _call("data", "sample", name) == 2
+    err = capsys.readouterr().err
+    assert f"data sample {name}: samples are drawn of the 5 datasets only" in err
+    assert err.endswith(f"python -m helpers data sample {dataset}\n")

@@ -28,7 +28,7 @@ from tiny_images import (
     name_of,
 )
 
-from helpers import __main__, images, own_images, registry, verify
+from helpers import __main__, downloads, images, own_images, registry, verify
 from helpers.index import load_index
 
 pytestmark = pytest.mark.slow  # many folders are written and read; the fast lane leaves them out
@@ -340,6 +340,23 @@ def test_release_v3_of_the_scans_is_compared_with_its_own_numbers(
     assert kinds(found) == ({"too few"} if lost else set())
     if lost:
         assert "real set oct_v3: images 63, not 64." in the(found, "too few").text
+
+
+@pytest.mark.usefixtures("tiny_releases")
+def test_a_release_is_asked_about_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It means the downloaded one; any other folder is shown to be another release."""
+    folder = tmp_path / "home" / "downloads" / "octmnist"
+    write_thumbnails(folder / "octmnist.npz", {"train": 16, "valid": 8, "test": 8}, 4)
+    complete = downloads.Status(folder, True, 0)
+    monkeypatch.setattr(downloads, "status", lambda name: complete if name == "octmnist" else None)
+    out = tmp_path / "out"
+    assert call("data", "verify", "octmnist", "--output", out) == 0
+    assert f"# Check of octmnist: {folder}" in capsys.readouterr().out
+    assert call("data", "verify", "oct_v3", "--data-dir", folder, "--output", out) == 1
+    told = capsys.readouterr().out
+    assert "**another release**: This is not oct_v3: it is octmnist" in told
 
 
 # -- images of one's own -----------------------------------------------------------------------
