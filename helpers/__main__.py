@@ -285,9 +285,12 @@ def _verify(options: argparse.Namespace) -> int:
         raise runner.WrongCall(str(error)) from error
     try:
         verify.require_free(output)  # before an hour's work, not after it
-        found = verify.check(options.name, folder, **rules)
     except FileExistsError as error:
         raise runner.WrongCall(f"{error} (--output FOLDER)") from error
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    try:
+        found = verify.check(options.name, folder, **rules)
     except FileNotFoundError as error:
         raise runner.WrongCall(str(error)) from error
     except verify.UnusableFolderError as error:
@@ -297,10 +300,15 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         verify.write(found, output)
     except OSError as error:
-        why = f"{output} cannot be written ({error.strerror or error})"
-        raise runner.WrongCall(f"{why}. Name another folder with --output.") from error
+        raise _unwritable(output, error) from error
     print(f"Written: {output / verify.SUMMARY} and {verify.TABLE}")
     return FAILED if found.faults else FINE
+
+
+def _unwritable(output: Path, error: OSError) -> runner.WrongCall:
+    """Return what to say of a folder for the results that cannot be written."""
+    why = f"{output} cannot be written ({error.strerror or error})"
+    return runner.WrongCall(f"{why}. Name another folder with --output.")
 
 
 def _downloaded(name: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -230,9 +231,14 @@ def check(
 def require_free(folder: Path) -> None:
     """Refuse a folder for the results that holds anything but results of an earlier check.
 
+    One that cannot be written is refused, too: before an hour's work, not after it.
+
     Raises:
         FileExistsError: it does, or it is a file.
+        OSError: it cannot be written.
     """
+    above = (parent for parent in folder.absolute().parents if parent.exists())
+    _require_writable(next(above, folder))
     if folder.is_dir() and _holds_earlier(folder):
         return
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -877,6 +883,12 @@ def _problems(findings: Sequence[Finding], rows: int) -> list[str]:
         for row in finding.rows:
             kinds[row].append(finding.kind)
     return ["; ".join(row) for row in kinds]
+
+
+def _require_writable(parent: Path) -> None:
+    """Try to make something in a folder: permissions alone do not tell of a read-only disk."""
+    with tempfile.TemporaryDirectory(prefix=".verify-", dir=parent):
+        pass
 
 
 def _holds_earlier(folder: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -824,10 +826,35 @@ def test_a_wrong_call_is_one_line_and_two(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "note").write_text("a file, where a folder is asked for")
+    monkeypatch.setattr(verify, "_look_at", None)  # nothing is started
     assert call("data", "verify", *words.split()) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--output", "deep/below/out"]])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    cells: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    """As on a read-only disk, whose files even the system's administrator cannot write."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verify, "_look_at", None)
+
+    def refuse(_suffix: str | None, _prefix: str | None, parent: Path) -> str:
+        assert parent == tmp_path
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    assert call("data", "verify", "malaria", "--data-dir", "cells", *words) == 2
+    told = capsys.readouterr()
+    assert "cannot be written (Read-only file system). Name another folder" in told.err
+    assert told.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
 
 
 def test_an_unknown_dataset_names_the_nearest(
