@@ -92,7 +92,7 @@ def several_of(images: pd.DataFrame, column: str) -> pd.Series:
 def in_test(images: pd.DataFrame) -> pd.Series | None:
     """Return which images are of the official test part; None where there is no such split.
 
-    The official training and validation parts are one side: the notebooks merge them.
+    The official training and validation parts are one side: neither is the test.
     """
     tested: pd.Series = images["part"] == "test"
     return tested if tested.any() and not tested.all() else None

@@ -160,6 +160,22 @@ def split_official(
     return _checked(split)
 
 
+def keeps_validation(index: pd.DataFrame) -> bool | None:
+    """Return whether ``split_official`` keeps the archive's own validation part.
+
+    Args:
+        index: as for ``split_official``.
+
+    Returns:
+        False where it merges that part with the training part; None where there are no
+        official training and test parts to take.
+    """
+    if not {"train", "test"} <= set(index["part"]):
+        return None
+    rest = index[index["part"] != "test"]
+    return _own_validation(rest, _linked_patients(rest)) is not None
+
+
 def split_by_image(index: pd.DataFrame, *, seed: int, fold: int | None = None) -> pd.DataFrame:
     """Return the index split by image, as if images were independent: the wrong way.
 

@@ -25,7 +25,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 
-from helpers import defects, downloads, images, metrics, own_images, packed, registry, releases
+from helpers import (
+    defects,
+    downloads,
+    images,
+    metrics,
+    own_images,
+    packed,
+    registry,
+    releases,
+    splits,
+)
 from helpers.index import COLUMNS, compare_table, dataset_of, load_index
 from helpers.paths import atomic_folder
 from helpers.progress import progress
@@ -535,7 +545,7 @@ def _about_lines(table: pd.DataFrame, lost: pd.Series) -> Iterator[Finding]:
 def _about_sides(usable: pd.DataFrame) -> Iterator[Finding]:
     """Say which patients are in the official test part and outside of it.
 
-    The official training and validation parts are one side: the notebooks merge them.
+    The official training and validation parts are one side: neither is the test.
     """
     tested = defects.in_test(usable)
     if tested is not None:
@@ -556,8 +566,18 @@ def _about_sides(usable: pd.DataFrame) -> Iterator[Finding]:
         yield _finding(
             "patient in train and valid", False, usable, shared & valid,
             f"{_number(usable.loc[shared, 'patient'].nunique(), 'patient')} of the official "
-            f"validation part also in train. The notebooks merge the two and deal anew.",
+            f"validation part also in train. {_about_validation(usable)}",
         )  # fmt: skip
+
+
+def _about_validation(usable: pd.DataFrame) -> str:
+    """Return what becomes of the official validation part where the notebooks take that split."""
+    named = usable.assign(label=usable["class_name"], content=usable["pixel_hash"])
+    return {
+        True: "split_official keeps valid, and moves train's images of its patients and pictures there.",
+        False: "split_official merges the two and deals them anew.",
+        None: "The notebooks deal all patients anew.",
+    }[splits.keeps_validation(named)]
 
 
 def _about_numbers(usable: pd.DataFrame, tested: pd.Series) -> Iterator[Finding]:
@@ -605,7 +625,7 @@ def _about_copies(usable: pd.DataFrame, patients_known: bool) -> Iterator[Findin
         "copy on both sides": (several["side"], True,
             "in the official test part and outside of it: a test that was seen in training"),
         "copy in train and valid": (several["part"] & ~several["side"], False,
-            "in the official train and valid, which the notebooks merge and deal anew"),
+            "in the official train and valid"),
         "copy under two classes": (several["class_name"], False,
             "under two classes: one of the labels is wrong"),
         "copy under two patients": (several["patient"], False,
@@ -615,11 +635,12 @@ def _about_copies(usable: pd.DataFrame, patients_known: bool) -> Iterator[Findin
     }  # fmt: skip
     for kind, (groups, is_fault, where) in kinds.items():
         chosen = usable["copies"].isin(groups.index[groups])
+        then = f" {_about_validation(usable)}" if kind == "copy in train and valid" else ""
         if chosen.any():
             yield _finding(
                 kind, is_fault, usable, chosen,
                 f"{_number(int(groups.sum()), 'picture')} found more than once {where} "
-                f"({_about_group(usable[chosen])}).",
+                f"({_about_group(usable[chosen])}).{then}",
                 group="copies",
             )  # fmt: skip
 

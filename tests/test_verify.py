@@ -30,7 +30,7 @@ from tiny_images import (
     name_of,
 )
 
-from helpers import __main__, downloads, images, own_images, registry, verify
+from helpers import __main__, downloads, images, own_images, registry, splits, verify
 from helpers.index import load_index
 
 pytestmark = pytest.mark.slow  # many folders are written and read; the fast lane leaves them out
@@ -486,12 +486,23 @@ def test_a_copy_in_the_official_test_part_is_a_fault(xrays: Path) -> None:
     assert "copy in train and valid" not in kinds(found)
 
 
-def test_a_copy_in_train_and_valid_is_a_notice(xrays: Path) -> None:
+@pytest.mark.parametrize(
+    ("trained", "kept"), [(8, "split_official keeps valid"), (60, "split_official merges")]
+)
+def test_a_copy_in_train_and_valid_is_a_notice(tmp_path: Path, trained: int, kept: str) -> None:
+    """What becomes of it, the split decides: the archive's 16 of 5,232 are no validation part."""
+    xrays = draw_xrays(tmp_path / "xrays", {"train": trained, "val": 2, "test": 4})
     target = xrays / "val/PNEUMONIA/person99_virus_7.jpeg"
     shutil.copy(xrays / "train/PNEUMONIA/person1_virus_1.jpeg", target)
+    draw_file(xrays / "val/PNEUMONIA/person1_virus_7.jpeg", 9_000)
     found = verify.check("pneumonia", xrays)
-    assert not the(found, "copy in train and valid").is_fault
+    for kind in ("copy in train and valid", "patient in train and valid"):
+        assert not the(found, kind).is_fault
+        assert f". {kept}" in the(found, kind).text
     assert "copy on both sides" not in kinds(found)
+    split = splits.split_official(load_index("pneumonia", xrays, image_size=SIZE), seed=0)
+    official = split["part"] == "valid"
+    assert (split.loc[official, "split"] == "valid").all() == kept.endswith("keeps valid")
 
 
 def test_flat_pictures_are_no_copies_of_one_another(cells: Path) -> None:
