@@ -6,6 +6,10 @@ images. Nothing is decoded: names, labels, sizes and the equality of pictures ar
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
@@ -34,8 +38,9 @@ def count_defects(index: pd.DataFrame) -> pd.DataFrame:
         what), both in words; its index says what was counted.
     """
     copies = numbered(_repeated(index)) if "content" in index else None
+    sizes = {"bytes": index["path"].map(bytes_of)} if _are_real_files(index) else {}
     return tally(
-        index,
+        index.drop(columns="bytes", errors="ignore").assign(**sizes),
         dataset_of(index),
         copies,
         table_beside(index),
@@ -54,8 +59,8 @@ def tally(
     """Return the table of ``count_defects`` from what is known of the images.
 
     Args:
-        images: with ``class_name``, ``patient`` and ``part``; the dataset's own columns and
-            ``width`` and ``height`` where they are known.
+        images: with ``class_name``, ``patient`` and ``part``; the dataset's own columns,
+            ``width``, ``height`` and ``bytes`` (of the file) where they are known.
         dataset: names the classes.
         copies: a number above 0 for each picture that is there more than once, the same for
             equal ones; None where that is not known.
@@ -144,6 +149,14 @@ def sizes_of(images: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
+def bytes_of(path: str | os.PathLike[str]) -> int:
+    """Return a file's size in bytes, 0 where it has vanished or may not be looked at."""
+    try:
+        return Path(path).stat().st_size
+    except (OSError, ValueError):  # the latter of a name with a zero byte in it
+        return 0
+
+
 def told_best(
     values: pd.Series, class_names: pd.Series, dataset: Dataset
 ) -> list[tuple[str, float]]:
@@ -181,6 +194,15 @@ def _repeated(index: pd.DataFrame) -> pd.Series:
         rows = index["row"].to_numpy()[again]
         again[again] = [(pixels[row] != pixels[row, 0, 0]).any() for row in rows]
     return index["content"].where(again)
+
+
+def _are_real_files(index: pd.DataFrame) -> bool:
+    """Return whether the size of each image's file says something.
+
+    How small a drawn sample's files get depends on the library that compressed them, so that
+    two computers would print different figures; images in one archive have no files.
+    """
+    return not index.attrs["synthetic"] and index.attrs["source"] != "medmnist"
 
 
 def _rows_of_patients(images: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -223,13 +245,23 @@ def _rows_of_copies(
 
 
 def _rows_of_sizes(images: pd.DataFrame, dataset: Dataset) -> list[tuple[str, str, str]]:
-    """Return how well the best property of the size tells a class."""
-    if "width" not in images:
-        return []
+    """Return how well the best property of the size tells a class, and the file's size."""
+    rows = []
+    if "width" in images:
+        rows += _row_of_best(sizes_of(images), images["class_name"], dataset)
+    if "bytes" in images:
+        rows += _row_of_best({"file size": images["bytes"]}, images["class_name"], dataset)
+    return rows
+
+
+def _row_of_best(
+    features: Mapping[str, pd.Series], class_names: pd.Series, dataset: Dataset
+) -> list[tuple[str, str, str]]:
+    """Return the row of the feature that tells a class best; none where nothing differs."""
     told = [
         (max(area, 1 - area), class_name, feature)
-        for feature, values in sizes_of(images).items()
-        for class_name, area in told_best(values, images["class_name"], dataset)
+        for feature, values in features.items()
+        for class_name, area in told_best(values, class_names, dataset)
     ]
     if not told:
         return []

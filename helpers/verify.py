@@ -327,8 +327,9 @@ def _measured(index: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, np.ndarray
     own = [column for column in index if column not in ours]
     named = index[["path", "class_name", "patient", "part", *own]]
     table = pd.concat([named, pd.DataFrame(entries)], axis="columns")
+    unread: dict[str, object] = {**dict.fromkeys(map(str, named), ""), **_UNREAD}
     lost = [
-        {**dict.fromkeys(named, ""), **_UNREAD, **item, "bytes": _bytes_of(item["path"])}
+        {**unread, **item, "bytes": defects.bytes_of(root / item["path"])}
         for item in index.attrs["left_out"]
     ]
     if lost:
@@ -361,7 +362,8 @@ def _look_at_all(
 
 def _look_at(source: images.Source, mask: str) -> tuple[dict[str, object], np.ndarray]:
     """Return the table's entries for one file, or one image of an archive, and its thumbnail."""
-    entry: dict[str, object] = {**_UNREAD, "bytes": _bytes_of(source), "reason": ""}
+    many = source.nbytes if isinstance(source, np.ndarray) else defects.bytes_of(source)
+    entry: dict[str, object] = {**_UNREAD, "bytes": many, "reason": ""}
     try:
         pixels = images.read_original(source)
         height, width = pixels.shape[:2]
@@ -393,18 +395,6 @@ def _look_at(source: images.Source, mask: str) -> tuple[dict[str, object], np.nd
 
 def _hash(data: bytes = b"") -> hashlib.blake2b:
     return hashlib.blake2b(data, digest_size=16)
-
-
-def _bytes_of(source: images.Source) -> int:
-    """Return a file's size in bytes, 0 where it has vanished or may not be looked at."""
-    if isinstance(source, np.ndarray):
-        return source.nbytes
-    if not Path(source).is_absolute():  # a line that leaves the CSV file's folder
-        return 0
-    try:
-        return Path(source).stat().st_size
-    except OSError:
-        return 0
 
 
 def _require_size(mask: str, width: int, height: int) -> None:
@@ -574,7 +564,8 @@ def _about_validation(usable: pd.DataFrame) -> str:
     """Return what becomes of the official validation part where the notebooks take that split."""
     named = usable.assign(label=usable["class_name"], content=usable["pixel_hash"])
     return {
-        True: "split_official keeps valid, and moves train's images of its patients and pictures there.",
+        True: "split_official keeps valid, and moves there what train has of its patients and "
+        "pictures.",
         False: "split_official merges the two and deals them anew.",
         None: "The notebooks deal all patients anew.",
     }[splits.keeps_validation(named)]

@@ -61,6 +61,7 @@ def test_xrays_on_both_sides_and_copies(tmp_path: Path) -> None:
         "pictures under several classes": "0",
         "pictures under several patients": "1",
         "pictures in the official test and outside it": "1",
+        "PNEUMONIA told by the file size alone": table["found"].iloc[-1],
     }
     names = {path.relative_to(data).as_posix() for path in data.rglob("*.jpeg")}
     tested = {
@@ -98,8 +99,34 @@ def test_a_size_that_tells_a_class(tmp_path: Path) -> None:
     for number, path in enumerate(sorted((data / "DME").iterdir())):
         draw_file(path, 7_000 + number, (SIZE, SIZE + 8))
     table = counted("oct", data)
-    assert list(table.iloc[-1]) == ["AUC 1.000", "0.5 is guessing"]
-    assert table.index[-1] == "DME told by the width alone"
+    for feature in ("width", "file size"):  # more pixels of noise are more bytes
+        told = table.loc[f"DME told by the {feature} alone"]
+        assert list(told) == ["AUC 1.000", "0.5 is guessing"]
+
+
+@pytest.mark.slow
+def test_a_file_size_that_tells_a_class(tmp_path: Path) -> None:
+    """It is that of the files as they lie there, whatever size the notebook caches them at."""
+    data = draw_cells(tmp_path / "cells", PATIENTS, 3)
+    for path in data.rglob("*.png"):
+        compressed = 0 if path.parent.name == "Parasitized" else 9
+        Image.open(path).save(path, compress_level=compressed)
+    index = load_index("malaria", data)
+    name = "Parasitized told by the file size alone"
+    assert counted("malaria", data).loc[name, "found"] == "AUC 1.000"
+    assert count_defects(index).loc[name, "found"] == "AUC 1.000"
+    found = verify.check("malaria", data)
+    (told,) = (one for one in found.shortcuts if one.feature == "file size")
+    assert told.area is not None
+    assert told.area.value == 1.0
+
+
+@pytest.mark.slow
+def test_file_sizes_of_drawn_samples_are_not_counted(tmp_path: Path) -> None:
+    """Another version of the library that compresses them would give other figures."""
+    table = count_defects(load_index("malaria", image_size=SIZE, max_images=200))
+    assert table.index.str.contains("told by").any()
+    assert not table.index.str.contains("file size").any()
 
 
 @pytest.mark.slow
@@ -136,9 +163,11 @@ def test_the_table_beside_the_volumes(tmp_path: Path, text: str) -> None:
     assert list(row) == ["3", str(len(listed))]
 
 
-def test_without_pixels_only_names_are_counted(tmp_path: Path) -> None:
+def test_without_pixels_only_names_and_files_are_counted(tmp_path: Path) -> None:
     index = load_index("oct", draw_retinas(tmp_path / "data"))
-    assert list(count_defects(index).index) == ["patients with several classes"]
+    patients, size = count_defects(index).index
+    assert patients == "patients with several classes"
+    assert size.endswith("told by the file size alone")
 
 
 def test_patients_that_nobody_knows_are_not_counted(tmp_path: Path) -> None:
