@@ -301,7 +301,8 @@ def summary(verification: Verification) -> str:
         *_section("Commonest sizes", _table_of_sizes(verification.usable, dataset)),
         *_section("How the folder was read", _list(verification.notes)),
         *_section(
-            "Known defects of this dataset, for comparison", _list(list(map(str, dataset.defects)))
+            f"Known defects of {_whole(verification)}, for comparison",
+            _list(list(map(str, dataset.defects))),
         ),
         f"Every file, with its size, hashes and problems, has a row in {TABLE}.",
     ]
@@ -718,9 +719,10 @@ def _about_near_copies(usable: pd.DataFrame) -> Iterator[Finding]:
 
 def _features(usable: pd.DataFrame) -> dict[str, pd.Series]:
     """Return the properties of files that a class may be told by without the picture."""
+    in_files = not usable["path"].map(packed.is_address).any()  # else one file holds all
     return {
         **defects.sizes_of(usable),
-        "file size": usable["bytes"],
+        **({"file size": usable["bytes"]} if in_files else {}),
         _COLOUR: (~usable["mode"].isin(["1", "L", "LA", "I", "I;16", "F"])).astype(int),
     }
 
@@ -736,6 +738,8 @@ def _about_sizes(usable: pd.DataFrame) -> Iterator[Finding]:
     features = _features(usable)
     units = {"width": " pixels", "height": " pixels", "aspect ratio": "", "file size": " bytes"}
     for feature, unit in units.items():
+        if feature not in features:
+            continue
         values = features[feature]
         low, high = _fences(values)
         odd = ((values < low) | (values > high)) & ~flat
@@ -806,7 +810,7 @@ def _about_shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[Finding]:
     if telling:
         best = max(telling, key=lambda one: one.area.value if one.area else 0.0)
         others = ", ".join(one.feature for one in telling if one is not best)
-        also = f" So do {others}." if others else ""
+        also = f" Others that do: {others}." if others else ""
         yield Finding(
             "size tells the class",
             False,
@@ -969,6 +973,12 @@ def _table_of_counts(verification: Verification) -> str:
         rows.append(row)
     known = ["registry"] if expected else []
     return _table(["", "usable here", *known, *parts], rows)
+
+
+def _whole(verification: Verification) -> str:
+    """Return of what the registry knows defects: small versions of a set have not all of them."""
+    is_small = verification.release and registry.release(verification.release).pixels
+    return "the archive from which these images were made" if is_small else "this dataset"
 
 
 def _said_of_counts(verification: Verification) -> list[str]:
