@@ -249,6 +249,8 @@ def _size_and_place(release: registry.Release) -> tuple[str, str]:
     size = in_words(release.expected_size) if release.expected_size else "unknown"
     if state.complete:
         return size, f"yes, complete in {state.folder}"
+    if state.problem:
+        return size, f"NOT COMPLETE: {state.problem}, in {state.folder}"
     return size, f"no, {in_words(state.fetched)} of it fetched" if state.fetched else "no"
 
 
@@ -312,7 +314,7 @@ def _unwritable(output: Path, error: OSError) -> runner.WrongCall:
 
 
 def _downloaded(name: str) -> str:
-    """Return the folder into which a dataset was downloaded.
+    """Return the folder into which a dataset was downloaded, whole or not.
 
     Raises:
         WrongCall: it was not.
@@ -320,7 +322,7 @@ def _downloaded(name: str) -> str:
     from helpers import downloads
 
     state = downloads.status(name)
-    if not state.complete:
+    if not (state.complete or state.problem):  # what is missing is for the check to say
         raise runner.WrongCall(
             f"data verify {name}: it has not been downloaded. Say which folder, with --data-dir "
             f"FOLDER, or call  {downloads.COMMAND} {name}"

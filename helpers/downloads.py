@@ -7,28 +7,26 @@ In ``data_home()``::
     downloads/archives/                 files on their way: half of them (``.part``), or whole
                                         and not unpacked yet, or put there by hand
 
-The folder and its record appear together, by one renaming, so no image has to be counted to
-know whether a dataset is complete.
+The folder and its record appear together, by one renaming; what the record is compared with,
+``helpers.download_record`` says.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helpers import archives, registry, resume
+from helpers import archives, download_record, registry, resume
+from helpers.download_record import KAGGLE, RECORD
 from helpers.fetch import Fetched, NoSourceError, WrongFileError, fetch, forget, in_words, waiting
 from helpers.paths import atomic_folder, data_home
 from helpers.registry import Download, Release
 
-RECORD = "download.json"
-FORMAT = 1  # of the record
 COMMAND = "python -m helpers data download"
 # Pictures are compressed already; the rest is what a file system wastes on many small files.
 UNPACKED = 1.2
@@ -46,11 +44,13 @@ class Status:
         folder: where it lies, or would lie.
         complete: whether all of it does.
         fetched: bytes that wait in ``downloads/archives`` where it does not.
+        problem: where something lies there, and not all of it: what is missing, in words.
     """
 
     folder: Path
     complete: bool
     fetched: int
+    problem: str = ""
 
 
 def find(data_dir: str | os.PathLike[str]) -> Path:
@@ -64,13 +64,18 @@ def find(data_dir: str | os.PathLike[str]) -> Path:
         An absolute path.
 
     Raises:
-        FileNotFoundError: a dataset is meant that has not been downloaded.
+        FileNotFoundError: a dataset is meant that has not been downloaded, or not all of it.
     """
     path = Path(data_dir).expanduser().absolute()
     name = os.fspath(data_dir)
     if path.exists() or name not in registry.releases():
         return path
     state = status(name)
+    if state.problem:
+        raise FileNotFoundError(
+            f"data_dir={name!r}: not all of that dataset is here: {state.problem}. "
+            f"{_what_to_do(name, state.folder)}"
+        )
     if not state.complete:
         raise FileNotFoundError(
             f"data_dir={name!r}: there is no folder {path}, and the dataset of that name has "
@@ -87,15 +92,19 @@ def status(name: str) -> Status:
     """
     release = registry.release(name)
     folder = _home() / name
-    if _is_complete(release, folder):
+    record = download_record.read(folder, release)
+    problem = "" if record is None else download_record.problem(folder, release, record)
+    if record is not None and not problem:
         return Status(folder, True, 0)
-    return Status(folder, False, sum(waiting(file, _archives()) for file in release.files))
+    fetched = sum(waiting(file, _archives()) for file in release.files)
+    return Status(folder, False, fetched, problem)
 
 
 def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None] = print) -> Path:
     """Fetch a dataset, check it and unpack it; return its folder.
 
-    What is complete already is left alone, and what an interrupted call has fetched is used.
+    What is complete already is left alone, and what an interrupted call has fetched is used. A
+    folder from which files have gone is replaced.
 
     Args:
         name: of a release: ``"malaria"``, ``"oct_v3"``, ``"pneumoniamnist_224"``, ….
@@ -104,13 +113,20 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
 
     Raises:
         ValueError: there is no release of that name.
-        DownloadError: it could not be fetched, is not what was expected, or the disk is full.
+        DownloadError: it could not be fetched, is not what was expected (other than so many
+            images are kept all the same), or the disk is full.
     """
     release = registry.release(name)
-    folder = _home() / name
-    if _is_complete(release, folder):
+    before = status(name)
+    folder = before.folder
+    if before.complete:
         say(f"{name} is here already, complete: {folder}")
         return folder
+    if before.problem:
+        say(
+            f"Not all of {name} is here: {before.problem}. It is fetched again, and replaces "
+            f"{folder} when it has come."
+        )
     _refuse_foreign(folder)
     say(f"Licence: {release.licence or registry.releases()[name].licence}.")
     try:
@@ -125,6 +141,12 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
             f"{name} could not be written: {error}. What was fetched is kept; the next call goes "
             f"on from there. Another place:  TUTORIALS_DATA=<folder>"
         ) from error
+    came = status(name)
+    if came.problem:
+        raise DownloadError(
+            f"What came of {name} is not the whole set: {came.problem}. It is a part of it, or "
+            f"another release. {_what_to_do(name, folder)}\n\n{recipe(name)}"
+        )
     return folder
 
 
@@ -158,22 +180,6 @@ def _archives() -> Path:
     return _home() / "archives"
 
 
-def _is_complete(release: Release, folder: Path) -> bool:
-    """Return whether a folder is the release as the registry knows it now."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        if (record["format"], record["release"]) != (FORMAT, release.name):
-            return False
-        for file, noted in zip(release.files, record["files"], strict=True):
-            other = file.checksum is not None and noted.get("checksum") != file.checksum
-            if noted["file"] != file.file_name or (other and noted["source"] != "kaggle"):
-                return False
-        # somebody may have moved a folder away; single images are not counted
-        return all((folder / entry).exists() for entry in record["entries"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False  # no record, or one that somebody has edited
-
-
 def _refuse_foreign(folder: Path) -> None:
     """Refuse to replace a folder that is not one of ours."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).exists():
@@ -190,21 +196,49 @@ def _fetch_and_build(
     release: Release, folder: Path, keep_archive: bool, say: Callable[[str], None]
 ) -> None:
     """Fetch from the addresses, else from Kaggle, and make the folder."""
+    misled = _misled(release, folder)
+    files = [_asked_last(file, misled) for file in release.files]
     try:
-        found = [fetch(file, _archives(), say) for file in release.files]
+        found = [fetch(file, _archives(), say) for file in files]
     except NoSourceError as error:
         if not release.kaggle:
             raise
-        _from_kaggle(release, folder, str(error), say)
+        _from_kaggle(release, folder, str(error), say, anew=KAGGLE in misled)
         return
     _build(release, folder, found, say)
+    is_whole = status(release.name).complete
     for one in found:
-        if not (keep_archive and archives.is_archive(one.path.name)):
+        if not is_whole and not one.by_hand:
+            forget(one)  # and its checksum, which the next one need not have
+        elif is_whole and not (keep_archive and archives.is_archive(one.path.name)):
             one.path.unlink()
 
 
-def _from_kaggle(release: Release, folder: Path, before: str, say: Callable[[str], None]) -> None:
-    """Fetch a release with Kaggle's own program, which resumes and unpacks by itself."""
+def _misled(release: Release, folder: Path) -> set[str]:
+    """Return where the folder's files came from, if not all of the images came with them."""
+    record = download_record.read(folder, release)
+    if record is None or not download_record.misses(release, record):
+        return set()
+    return download_record.sources(record)
+
+
+def _asked_last(file: Download, misled: set[str]) -> Download:
+    """Return a file whose addresses that gave a part of the set come after the others."""
+    return replace(file, addresses=tuple(sorted(file.addresses, key=misled.__contains__)))
+
+
+def _from_kaggle(
+    release: Release, folder: Path, before: str, say: Callable[[str], None], *, anew: bool
+) -> None:
+    """Fetch a release with Kaggle's own program, which resumes and unpacks by itself.
+
+    Args:
+        release: what is fetched.
+        folder: what it becomes.
+        before: what the addresses answered.
+        say: told what happens.
+        anew: do not take what Kaggle's program still has from its last call.
+    """
     if importlib.util.find_spec("kagglehub") is None:
         raise NoSourceError(
             f"{before}\nKaggle has these images ({release.kaggle}), and its program is not "
@@ -215,7 +249,8 @@ def _from_kaggle(release: Release, folder: Path, before: str, say: Callable[[str
 
     say(f"Fetching {release.kaggle} from Kaggle")
     try:
-        fetched = Path(kagglehub.dataset_download(release.kaggle))
+        again = {"force_download": True} if anew else {}
+        fetched = Path(kagglehub.dataset_download(release.kaggle, **again))
     except Exception as error:  # it has a dozen kinds, and requests' besides
         raise NoSourceError(f"{before}\nKaggle did not give {release.kaggle}: {error}") from error
     with atomic_folder(folder, overwrite=True) as temporary:
@@ -226,7 +261,7 @@ def _from_kaggle(release: Release, folder: Path, before: str, say: Callable[[str
             copy_function=_link_or_copy,
             dirs_exist_ok=True,
         )
-        _finish(release, temporary, [{"source": "kaggle"} for _ in release.files], say)
+        _finish(release, temporary, [{"source": KAGGLE} for _ in release.files], say)
 
 
 # -- unpacking -----------------------------------------------------------------------------
@@ -278,25 +313,18 @@ def _finish(
         facts: about each file of the release: where it came from, checksum, bytes.
         say: told how many images there are.
     """
-    dataset = registry.releases()[release.name]
+    count = None
     if archives.is_archive(release.files[0].file_name):
         from helpers import layouts  # reads images, and so needs numpy: not for `data list`
 
         try:
+            dataset = registry.releases()[release.name]
             count = len(layouts.find_images(folder, dataset).rows)
         except ValueError as error:
             reason = str(error).replace(str(folder), "The archive")
             raise archives.ArchiveError(f"What was fetched is not the dataset. {reason}") from error
         say(f"{count:,} images found.")
-    record = {
-        "format": FORMAT,
-        "release": release.name,
-        "files": [
-            {"file": file.file_name, **one} for file, one in zip(release.files, facts, strict=True)
-        ],
-        "entries": sorted(path.name for path in folder.iterdir()),
-    }
-    (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    download_record.write(folder, release, facts, count)
 
 
 def _link_or_copy(source: str | Path, target: str | Path) -> None:
@@ -332,6 +360,16 @@ def _require_space(place: Path, needed: float, purpose: str) -> None:
 
 
 # -- words ---------------------------------------------------------------------------------
+
+
+def _what_to_do(name: str, folder: Path) -> str:
+    """Return what a person can do about a folder that does not hold the whole set."""
+    kept = [_archives() / file.file_name for file in registry.release(name).files]
+    again = [f"remove {path}, which would be used again, and" for path in kept if path.exists()]
+    return (
+        f"To fetch it again, {' '.join([*again, 'call'])}  {COMMAND} {name}  (it replaces "
+        f"{folder}). To work with what is there, give that folder as data_dir instead of the name."
+    )
 
 
 def _page(release: Release, file: Download) -> str:

@@ -18,6 +18,8 @@ from helpers import resume
 from helpers.paths import atomic_file
 from helpers.registry import Download
 
+BY_HAND = "a file that lay there"  # a source without an address
+
 
 class NoSourceError(RuntimeError):
     """No address gives the file; the text says what each of them answered."""
@@ -35,13 +37,18 @@ class Fetched:
         path: where it lies.
         size: bytes.
         checksum: ``"sha256:…"`` or ``"md5:…"``.
-        source: the address that it came from.
+        source: the address that it came from, or ``BY_HAND``.
     """
 
     path: Path
     size: int
     checksum: str
     source: str
+
+    @property
+    def by_hand(self) -> bool:
+        """True where a person has put it there: then it is not ours to remove."""
+        return self.source == BY_HAND
 
 
 def fetch(file: Download, folder: Path, say: Callable[[str], None]) -> Fetched:
@@ -65,7 +72,7 @@ def fetch(file: Download, folder: Path, say: Callable[[str], None]) -> Fetched:
     target = folder / file.file_name
     noted = _note_of(target)
     known = file.checksum or _read(noted).get("checksum")
-    source = str(_read(noted).get("source", "a file that lay there"))
+    source = str(_read(noted).get("source", BY_HAND))
     if target.exists():
         _require_right(target, file, known)
     else:

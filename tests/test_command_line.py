@@ -259,14 +259,27 @@ def test_data_list_says_what_is_here(
     states = {
         "malaria": downloads.Status(stand / "malaria", True, 0),
         "pneumonia": downloads.Status(stand / "pneumonia", False, 120_000_000),
+        "brain_mri": downloads.Status(stand / "brain_mri", False, 0, "63 of 3,929 images"),
     }
     nothing = downloads.Status(stand, False, 0)
     monkeypatch.setattr(downloads, "status", lambda name: states.get(name, nothing))
     assert _call("data", "list") == 0
     out = capsys.readouterr().out
-    assert out.count("here:    no\n") == len(registry.names()) - 2 + 1  # and oct_v3
+    assert out.count("here:    no\n") == len(registry.names()) - 3 + 1  # and oct_v3
     assert "here:    no, 120 MB of it fetched\n" in out
     assert f"yes, complete in {stand / 'malaria'}" in " ".join(out.split())
+    assert "here:    NOT COMPLETE: 63 of 3,929 images, in" in out
+
+
+def test_what_is_not_complete_can_be_verified(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its name: the check says what is missing."""
+    state = downloads.Status(stand / "malaria", False, 0, "63 of 27,558 images")
+    state.folder.mkdir()
+    monkeypatch.setattr(downloads, "status", lambda _: state)
+    assert _call("data", "verify", "malaria") == 1
+    assert str(state.folder) in capsys.readouterr().err
 
 
 def test_data_download_says_where_it_lies(

@@ -62,7 +62,8 @@ def add(
     name: str = "small",
     **settings: Any,
 ) -> None:
-    """Make a release known that has one file."""
+    """Make a release known that has one file, and as many images as ``cells`` gives."""
+    settings.setdefault("counts", {"images": 2 * len(PATIENTS)})
     file = Download(file_name, addresses, checksum)
     known[name] = Release(name, (file,), (file_name,), **settings)
 
@@ -485,6 +486,133 @@ def test_a_disk_that_fills_up_keeps_what_came(
     assert downloads.status("small").fetched == resume.CHUNK
 
 
+# -- a part of the set ---------------------------------------------------------------------
+
+
+def test_a_part_of_a_set_is_not_taken_for_the_whole(
+    server: Server, home: Path, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    archive = write_zip(tmp_path / "set.zip", cells(tmp_path))
+    address = server.put("/set", File(archive.read_bytes()))
+    add(known, address, checksum=None, file_name="set.zip", name="malaria", counts={"images": 100})
+    here = f"{2 * len(PATIENTS)} of 100 images"
+    text = fail("malaria", here, "a part of it, or another release", "By hand:")
+    assert f"call  {downloads.COMMAND} malaria  (it replaces {home / 'malaria'})" in text
+    state = downloads.status("malaria")
+    assert (state.complete, state.problem) == (False, here)
+    # a notebook gets it by its folder only, not by its name
+    with pytest.raises(FileNotFoundError, match=f"{here}.*give that folder as data_dir"):
+        downloads.find("malaria")
+    assert downloads.find(state.folder) == home / "malaria"
+    # nothing binds the next call to that archive
+    assert entries(home / "archives") == []
+    add(known, address, checksum=None, file_name="set.zip", name="malaria", counts={"images": 2})
+    assert downloads.status("malaria").problem == f"{2 * len(PATIENTS)} images instead of 2"
+
+
+def test_an_address_that_gave_a_part_is_asked_last(
+    server: Server, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    whole = cells(tmp_path)
+    part = {path: data for path, data in whole.items() if PATIENTS[0] not in path}
+    addresses = [
+        server.put(f"/{number}", File(write_zip(tmp_path / "set.zip", content).read_bytes()))
+        for number, content in enumerate((part, whole))
+    ]
+    add(known, *addresses, checksum=None, file_name="set.zip")
+    fail("small", f"{len(part)} of {len(whole)} images")
+    said: list[str] = []
+    downloads.download("small", say=said.append)
+    assert f"Not all of small is here: {len(part)} of {len(whole)} images." in said[0]
+    assert [request.path for request in server.requests] == ["/0", "/1"]
+    assert downloads.status("small").complete
+
+
+def test_a_part_that_was_saved_by_hand_stays_and_is_named(
+    server: Server, home: Path, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    add(known, checksum=None, file_name="set.zip", counts={"images": 100})
+    (home / "archives").mkdir(parents=True)
+    archive = write_zip(home / "archives" / "set.zip", cells(tmp_path))
+    fail("small", f"of 100 images. It is a part of it, or another release. To fetch it again, "
+                  f"remove {archive}, which would be used again, and call")  # fmt: skip
+    assert archive.exists()
+
+
+def test_a_published_checksum_says_more_than_the_number_of_images(
+    server: Server, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    data = write_zip(tmp_path / "set.zip", cells(tmp_path)).read_bytes()
+    add(known, server.put("/set", File(data)), counts={"images": 100}, file_name="set.zip",
+        checksum=f"sha256:{hashlib.sha256(data).hexdigest()}")  # fmt: skip
+    downloads.download("small")
+    assert downloads.status("small").complete
+
+
+def test_a_part_from_kaggle_is_noticed_and_fetched_anew(
+    server: Server, tmp_path: Path, kaggle: types.ModuleType, known: dict[str, Release]
+) -> None:
+    add(known, file_name="archive.zip", checksum=SHA256, kaggle="somebody/cells",
+        counts={"images": 2 * len(PATIENTS) + 2})  # fmt: skip
+    fail("small", f"{2 * len(PATIENTS)} of {2 * len(PATIENTS) + 2} images", "another release")
+    ask, forced = kaggle.dataset_download, []
+
+    def whole(handle: str, *, force_download: bool = False) -> str:
+        forced.append(force_download)
+        cache = Path(ask(handle))
+        for picture in list(cache.rglob("*.png"))[:2]:
+            (picture.parent / f"{picture.stem}0.png").write_bytes(picture.read_bytes())
+        return str(cache)
+
+    kaggle.dataset_download = whole  # type: ignore[attr-defined]
+    downloads.download("small")
+    assert forced == [True]  # Kaggle's program would give what it has kept of the part
+    assert downloads.status("small").complete
+
+
+def test_images_that_have_gone_are_noticed_and_fetched_again(
+    server: Server, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    add_cells(known, server, tmp_path)
+    folder = downloads.download("small")
+    pictures = sorted((folder / "cell_images" / "Parasitized").iterdir())
+    for picture in pictures:
+        picture.unlink()
+    (folder / "cell_images" / "Parasitized" / ".DS_Store").touch()
+    (folder / "cell_images" / "notes.txt").touch()
+    many = 2 * len(PATIENTS)
+    gone = f"{many // 2} of {many} files have gone, from cell_images/Parasitized"
+    assert downloads.status("small").problem == gone
+    said: list[str] = []
+    downloads.download("small", say=said.append)
+    assert f"Not all of small is here: {gone}. It is fetched again" in said[0]
+    assert sorted((folder / "cell_images" / "Parasitized").iterdir()) == pictures
+    assert downloads.status("small").complete
+
+
+def test_several_folders_without_their_files_are_counted(
+    server: Server, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    add_cells(known, server, tmp_path)
+    folder = downloads.download("small")
+    for kind in ("Parasitized", "Uninfected"):
+        next((folder / "cell_images" / kind).iterdir()).unlink()
+    problem = downloads.status("small").problem
+    assert problem.startswith("2 of ")
+    assert problem.endswith("from cell_images/Parasitized and 1 more")
+
+
+def test_an_older_record_counts_no_files(
+    server: Server, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    add_cells(known, server, tmp_path)
+    path = downloads.download("small") / downloads.RECORD
+    record = json.loads(path.read_text("utf-8"))
+    del record["images"], record["folders"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert downloads.status("small").complete
+
+
 # -- folders -------------------------------------------------------------------------------
 
 
@@ -522,6 +650,9 @@ def test_an_older_release_is_replaced(
         '{"format": 1, "release": "small", "files": 3, "entries": []}',
         '{"format": 1, "release": "small", "files": [3], "entries": []}',
         '{"format": 1, "release": "small", "files": [], "entries": []}',
+        '{"format": 1, "release": "small", "files": [FILE], "entries": [3]}',
+        '{"format": 1, "release": "small", "files": [FILE], "entries": [], "images": "many"}',
+        '{"format": 1, "release": "small", "files": [FILE], "entries": [], "folders": {".": ""}}',
     ],
 )
 def test_a_broken_record_is_no_complete_dataset(
@@ -529,8 +660,9 @@ def test_a_broken_record_is_no_complete_dataset(
 ) -> None:
     add(known, server.put("/a", File(DATA)))
     folder = downloads.download("small")
-    (folder / downloads.RECORD).write_text(record, encoding="utf-8")
-    assert not downloads.status("small").complete
+    file = json.dumps({"file": NAME, "source": "", "checksum": SHA256})
+    (folder / downloads.RECORD).write_text(record.replace("FILE", file), encoding="utf-8")
+    assert downloads.status("small") == downloads.Status(folder, False, 0)
     downloads.download("small")
     assert downloads.status("small").complete
 
@@ -541,7 +673,7 @@ def test_a_folder_that_was_taken_out_is_noticed(
     add_cells(known, server, tmp_path)
     folder = downloads.download("small")
     (folder / "cell_images").rename(tmp_path / "elsewhere")
-    assert not downloads.status("small").complete
+    assert downloads.status("small").problem == "cell_images has gone"
 
 
 def test_another_process_is_not_disturbed(
