@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helpers import archives, download_record, registry, resume
+from helpers import archives, by_hand, download_record, registry, resume
 from helpers.download_record import KAGGLE, RECORD
 from helpers.fetch import Fetched, NoSourceError, WrongFileError, fetch, forget, in_words, waiting
 from helpers.paths import atomic_folder, data_home
@@ -34,6 +34,10 @@ UNPACKED = 1.2
 
 class DownloadError(RuntimeError):
     """A dataset that could not be fetched; the text says why, and how to do it by hand."""
+
+
+class _NoRoomError(RuntimeError):
+    """The disk has too little room for what comes next."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,9 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
     try:
         _require_space(_home(), _needed(release), "to fetch and unpack it")
         _fetch_and_build(release, folder, keep_archive, say)
-    except NoSourceError as error:
+    except (NoSourceError, archives.ArchiveError, WrongFileError, _NoRoomError) as error:
         raise DownloadError(f"{error}\n\n{recipe(name)}") from error
-    except (archives.ArchiveError, WrongFileError, resume.BusyError) as error:
+    except resume.BusyError as error:
         raise DownloadError(str(error)) from error
     except OSError as error:
         raise DownloadError(
@@ -152,21 +156,7 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
 
 def recipe(name: str) -> str:
     """Return how to get a release by hand: numbered steps, and how the folder must look."""
-    release = registry.release(name)
-    steps = [
-        f"Open  {_page(release, file)}  in a browser and save the file as\n"
-        f"{_archives() / file.file_name}" + _facts(file)
-        for file in release.files
-    ]
-    steps.append(f"Call  {COMMAND} {name}  again: it checks and unpacks what lies there.")
-    lines = ["By hand:"]
-    for number, step in enumerate(steps, 1):
-        lines += [f"  {number}. " + step.replace("\n", "\n     ")]
-    lines.append("Or unpack it where you like and give that folder as data_dir. So it looks:")
-    lines += ["    " + line for line in _as_tree(release.tree)]
-    if release.kaggle and release.files[0].addresses:
-        lines.append(f"The same images: https://www.kaggle.com/datasets/{release.kaggle}")
-    return "\n".join(lines)
+    return by_hand.recipe(registry.release(name), _archives(), f"{COMMAND} {name}")
 
 
 # -- where things lie, and what is there ---------------------------------------------------
@@ -198,17 +188,27 @@ def _fetch_and_build(
     """Fetch from the addresses, else from Kaggle, and make the folder."""
     misled = _misled(release, folder)
     files = [_asked_last(file, misled) for file in release.files]
-    try:
-        found = [fetch(file, _archives(), say) for file in files]
-    except NoSourceError as error:
-        if not release.kaggle:
-            raise
-        _from_kaggle(release, folder, str(error), say, anew=KAGGLE in misled)
-        return
-    _build(release, folder, found, say)
+    useless: list[str] = []
+    while True:
+        try:
+            found = [fetch(file, _archives(), say) for file in files]
+        except NoSourceError as error:
+            reasons = "\n  ".join([str(error), *useless])
+            if not release.kaggle:
+                raise NoSourceError(reasons) from error
+            _from_kaggle(release, folder, reasons, say, anew=KAGGLE in misled)
+            return
+        try:
+            _build(release, folder, found, say)
+            break
+        except archives.ArchiveError as error:
+            useless += _given_up(files, found, error)
+            say(f"  {useless[-1]}")
+            left_out = {one.source for one in found}
+            files = [_without(file, left_out) for file in files]
     is_whole = status(release.name).complete
     for one in found:
-        if not is_whole and not one.by_hand:
+        if not is_whole:
             forget(one)  # and its checksum, which the next one need not have
         elif is_whole and not (keep_archive and archives.is_archive(one.path.name)):
             one.path.unlink()
@@ -220,6 +220,40 @@ def _misled(release: Release, folder: Path) -> set[str]:
     if record is None or not download_record.misses(release, record):
         return set()
     return download_record.sources(record)
+
+
+def _given_up(
+    files: Sequence[Download], found: Sequence[Fetched], error: archives.ArchiveError
+) -> list[str]:
+    """Remove the archives that were of no use and return why, so that others can be asked for.
+
+    Raises:
+        archives.ArchiveError: none of them is to be removed: a checksum says that it is the
+            right one, so that another copy would be no better, or a person has put it there.
+    """
+    pairs = [
+        (file, one)
+        for file, one in zip(files, found, strict=True)
+        if file.checksum is None and archives.is_archive(file.file_name)
+    ]
+    for _, one in pairs:
+        forget(one)
+    ours = [one.source for _, one in pairs if not one.by_hand]
+    if ours:
+        return [f"{source}: {error}" for source in ours]
+    hand = [str(one.path) for _, one in pairs]
+    if not hand:
+        raise error
+    raise archives.ArchiveError(
+        f"{error}\nThat is what you have put there, and it stays: {', '.join(hand)}. Move it away "
+        f"and call again, or save the right file there."
+    ) from error
+
+
+def _without(file: Download, addresses: set[str]) -> Download:
+    """Return a file that is not looked for at some of its addresses."""
+    others = tuple(address for address in file.addresses if address not in addresses)
+    return replace(file, addresses=others)
 
 
 def _asked_last(file: Download, misled: set[str]) -> Download:
@@ -253,15 +287,18 @@ def _from_kaggle(
         fetched = Path(kagglehub.dataset_download(release.kaggle, **again))
     except Exception as error:  # it has a dozen kinds, and requests' besides
         raise NoSourceError(f"{before}\nKaggle did not give {release.kaggle}: {error}") from error
-    with atomic_folder(folder, overwrite=True) as temporary:
-        shutil.copytree(
-            fetched,
-            temporary,
-            ignore=lambda place, names: [name for name in names if Path(place, name).is_symlink()],
-            copy_function=_link_or_copy,
-            dirs_exist_ok=True,
-        )
-        _finish(release, temporary, [{"source": KAGGLE} for _ in release.files], say)
+    try:
+        with atomic_folder(folder, overwrite=True) as temporary:
+            shutil.copytree(
+                fetched,
+                temporary,
+                ignore=lambda place, names: [one for one in names if Path(place, one).is_symlink()],
+                copy_function=_link_or_copy,
+                dirs_exist_ok=True,
+            )
+            _finish(release, temporary, [{"source": KAGGLE} for _ in release.files], say)
+    except archives.ArchiveError as error:
+        raise NoSourceError(f"{before}\n{release.kaggle} of Kaggle: {error}") from error
 
 
 # -- unpacking -----------------------------------------------------------------------------
@@ -271,35 +308,19 @@ def _build(
     release: Release, folder: Path, found: Sequence[Fetched], say: Callable[[str], None]
 ) -> None:
     """Unpack the fetched files into the folder, which appears when all is well."""
-    try:
-        with atomic_folder(folder, overwrite=True) as temporary:
-            for path in (one.path for one in found):
-                if not archives.is_archive(path.name):
-                    _link_or_copy(path, temporary / path.name)
-                    continue
-                size = archives.unpacked_size(path) or path.stat().st_size * UNPACKED
-                _require_space(temporary, size, f"to unpack {path.name}")
-                say(f"Unpacking {path.name}")
-                archives.unpack(path, temporary)
-            facts = [
-                {"source": one.source, "size": one.size, "checksum": one.checksum} for one in found
-            ]
-            _finish(release, temporary, facts, say)
-    except archives.ArchiveError as error:
-        raise DownloadError(f"{error}{_discarded(release, found)}") from error
-
-
-def _discarded(release: Release, found: Sequence[Fetched]) -> str:
-    """Remove the archives whose checksum nobody knows, and say so: the next call fetches anew.
-
-    One whose checksum was right stays: another copy of it would be no better.
-    """
-    gone = []
-    for file, one in zip(release.files, found, strict=True):
-        if file.checksum is None and archives.is_archive(file.file_name):
-            forget(one)
-            gone.append(file.file_name)
-    return f" Removed: {', '.join(gone)}; call again to fetch anew." if gone else ""
+    with atomic_folder(folder, overwrite=True) as temporary:
+        for path in (one.path for one in found):
+            if not archives.is_archive(path.name):
+                _link_or_copy(path, temporary / path.name)
+                continue
+            size = archives.unpacked_size(path) or path.stat().st_size * UNPACKED
+            _require_space(temporary, size, f"to unpack {path.name}")
+            say(f"Unpacking {path.name}")
+            archives.unpack(path, temporary)
+        facts = [
+            {"source": one.source, "size": one.size, "checksum": one.checksum} for one in found
+        ]
+        _finish(release, temporary, facts, say)
 
 
 def _finish(
@@ -353,7 +374,7 @@ def _require_space(place: Path, needed: float, purpose: str) -> None:
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
-        raise DownloadError(
+        raise _NoRoomError(
             f"{place} has {in_words(free)} free, and {in_words(needed)} are needed {purpose}. "
             f"Make room, or name another place:  TUTORIALS_DATA=<folder>"
         )
@@ -370,34 +391,3 @@ def _what_to_do(name: str, folder: Path) -> str:
         f"To fetch it again, {' '.join([*again, 'call'])}  {COMMAND} {name}  (it replaces "
         f"{folder}). To work with what is there, give that folder as data_dir instead of the name."
     )
-
-
-def _page(release: Release, file: Download) -> str:
-    """Return where a person finds a file."""
-    if file.addresses:
-        return "  or  ".join(file.addresses)
-    return f"https://www.kaggle.com/datasets/{release.kaggle}"
-
-
-def _facts(file: Download) -> str:
-    """Return how to tell the right file, in parentheses; nothing where nothing is known."""
-    facts = [f"{file.size:,} bytes" if file.size else ""]
-    if not file.size and file.megabytes:
-        facts = [f"about {file.megabytes:,} MB"]
-    facts.append((file.checksum or "").replace(":", " "))
-    known = ", ".join(fact for fact in facts if fact)
-    return f"\n({known})" if known else ""
-
-
-def _as_tree(paths: Sequence[str]) -> list[str]:
-    """Return files as an indented tree, folders once."""
-    lines: list[str] = []
-    above: tuple[str, ...] = ()
-    for path in paths:
-        *folders, name = path.split("/")
-        for depth, folder in enumerate(folders):
-            if above[: depth + 1] != tuple(folders[: depth + 1]):
-                lines.append("  " * depth + f"{folder}/")
-        lines.append("  " * len(folders) + name + (", …" if folders else ""))
-        above = tuple(folders)
-    return lines

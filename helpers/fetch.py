@@ -94,8 +94,9 @@ def waiting(file: Download, folder: Path) -> int:
 
 
 def forget(fetched: Fetched) -> None:
-    """Remove a file and the checksum that was kept of it."""
-    fetched.path.unlink(missing_ok=True)
+    """Remove a file and the checksum that was kept of it; what a person has put there stays."""
+    if not fetched.by_hand:
+        fetched.path.unlink(missing_ok=True)
     _note_of(fetched.path).unlink(missing_ok=True)
 
 

@@ -332,7 +332,7 @@ def test_a_wrong_file_saved_by_hand_is_refused_and_left(
     place = home / "archives" / NAME
     place.parent.mkdir(parents=True)
     place.write_bytes(saved)
-    fail("small", str(place), wrong, "Remove it and call again.")
+    fail("small", str(place), wrong, "Remove it and call again.", "  1. Open  ")
     assert place.read_bytes() == saved
     assert server.requests == []
 
@@ -408,8 +408,8 @@ def test_a_bad_archive_leaves_no_folder(
     checksum = f"sha256:{hashlib.sha256(data).hexdigest()}" if published else None
     add(known, server.put("/set", File(data)), checksum=checksum, file_name="set.zip")
     text = fail("small", reason)
+    assert "  1. Open  " in text
     # what nobody vouches for is removed, or the next call would only find it again
-    assert ("Removed: set.zip" in text) == (not published)
     assert entries(home) == (["archives/set.zip"] if published else [])
     assert not list(tmp_path.rglob("evil.txt"))
 
@@ -420,8 +420,73 @@ def test_a_cut_archive_without_length_or_checksum_is_not_kept(
     data = write_zip(tmp_path / "set.zip", cells(tmp_path)).read_bytes()
     address = server.put("/set", File(data, length=False, cuts=[len(data) // 2]))
     add(known, address, checksum=None, file_name="set.zip")
-    fail("small", "damaged", "Removed: set.zip; call again")
+    fail("small", f"set.zip could not be fetched.\n  {address}: ", "damaged", "  1. Open  ")
     downloads.download("small")
+    assert downloads.status("small").complete
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"PK and nothing more", None],
+    ids=["damaged", "another dataset"],
+)
+def test_the_next_address_is_asked_when_the_archive_of_the_first_is_bad(
+    server: Server, home: Path, tmp_path: Path, known: dict[str, Release], bad: bytes | None
+) -> None:
+    good = write_zip(tmp_path / "set.zip", cells(tmp_path)).read_bytes()
+    if bad is None:
+        bad = write_zip(tmp_path / "bad.zip", {"readme.txt": b"x"}).read_bytes()
+    first, second = server.put("/bad", File(bad)), server.put("/good", File(good))
+    add(known, first, second, checksum=None, file_name="set.zip")
+    said: list[str] = []
+    folder = downloads.download("small", say=said.append)
+    assert downloads.status("small").complete
+    assert any(sentence.startswith(f"  {first}: ") for sentence in said)
+    record = json.loads((folder / downloads.RECORD).read_text("utf-8"))
+    assert record["files"][0]["source"] == second
+    assert entries(home / "archives") == ["set.zip.json"]
+
+
+def test_kaggle_is_asked_when_the_archives_of_all_addresses_are_bad(
+    server: Server, known: dict[str, Release], kaggle: types.ModuleType
+) -> None:
+    bad = server.put("/bad", File(b"PK and nothing more"))
+    add(known, bad, checksum=None, file_name="archive.zip", kaggle="somebody/cells")
+    downloads.download("small")
+    assert kaggle.asked == ["somebody/cells"]
+    assert downloads.status("small").complete
+
+
+def test_what_kaggle_gives_may_be_bad_too(
+    server: Server, tmp_path: Path, known: dict[str, Release], kaggle: types.ModuleType
+) -> None:
+    bad = server.put("/bad", File(b"PK and nothing more"))
+    add(known, bad, checksum=None, file_name="archive.zip", kaggle="somebody/cells")
+    (tmp_path / "empty").mkdir()
+    kaggle.dataset_download = lambda _: str(tmp_path / "empty")  # type: ignore[attr-defined]
+    fail("small", f"{bad}: ", "damaged", "somebody/cells of Kaggle: What was fetched is not the",
+         "  1. Open  ")  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"PK and nothing more", None], ids=["damaged", "other files"])
+def test_an_archive_that_was_saved_by_hand_is_never_removed(
+    server: Server, home: Path, tmp_path: Path, known: dict[str, Release], content: bytes | None
+) -> None:
+    good = write_zip(tmp_path / "set.zip", cells(tmp_path)).read_bytes()
+    add(known, server.put("/good", File(good)), checksum=None, file_name="set.zip")
+    saved = home / "archives" / "set.zip"
+    saved.parent.mkdir(parents=True)
+    write_zip(saved, {"readme.txt": b"x"})
+    if content:
+        saved.write_bytes(content)
+    before = saved.read_bytes()
+    reason = "damaged" if content else "not the dataset"
+    for _ in range(2):  # the second call, too
+        fail("small", reason, f"you have put there, and it stays: {saved}.", "  1. Open  ")
+        assert saved.read_bytes() == before
+    assert server.requests == []
+    saved.unlink()
+    downloads.download("small")  # its checksum was not kept: it binds nobody
     assert downloads.status("small").complete
 
 
@@ -441,7 +506,8 @@ def test_nothing_is_fetched_without_room_for_archive_and_images(
     file = Download("set.zip", (address,), None, megabytes=100)
     known["small"] = Release("small", (file,), ("x",))
     set_free(monkeypatch, 219_000_000)
-    fail("small", "219 MB free", "220 MB are needed", "TUTORIALS_DATA=<folder>", str(home))
+    fail("small", "219 MB free", "220 MB are needed", "TUTORIALS_DATA=<folder>", str(home),
+         "  1. Open  ")  # fmt: skip
     assert server.requests == []
     set_free(monkeypatch, 221_000_000)
     fail("small", "damaged")  # it was fetched
