@@ -216,6 +216,8 @@ def _sample(options: argparse.Namespace) -> int:
         raise runner.WrongCall(str(error)) from error
     except FileExistsError as error:
         raise runner.WrongCall(f"{error} (--output FOLDER)") from error
+    except OSError as error:
+        raise runner.WrongCall(f"{error.strerror} (--output FOLDER)") from error
     print(f"Synthetic {options.name} images, drawn with seed {options.seed}: {folder}")
     return FINE
 

@@ -17,6 +17,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from helpers import archives, by_hand, download_record, registry, resume
 from helpers.download_record import KAGGLE, RECORD
 from helpers.fetch import Fetched, NoSourceError, WrongFileError, fetch, forget, in_words, waiting
-from helpers.paths import atomic_folder, data_home
+from helpers.paths import DISK_FULL, atomic_folder, data_home, explained
 from helpers.registry import Download, Release
 
 COMMAND = "python -m helpers data download"
@@ -141,10 +142,9 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
     except resume.BusyError as error:
         raise DownloadError(str(error)) from error
     except OSError as error:
-        raise DownloadError(
-            f"{name} could not be written: {error}. What was fetched is kept; the next call goes "
-            f"on from there. Another place:  TUTORIALS_DATA=<folder>"
-        ) from error
+        text = _unwritable(name, folder, error)
+        more = f"\n\n{recipe(name)}" if error.errno in DISK_FULL else ""
+        raise DownloadError(text + more) from error
     came = status(name)
     if came.problem:
         raise DownloadError(
@@ -381,6 +381,18 @@ def _require_space(place: Path, needed: float, purpose: str) -> None:
 
 
 # -- words ---------------------------------------------------------------------------------
+
+
+def _unwritable(name: str, folder: Path, error: OSError) -> str:
+    """Return that a dataset could not be written, and what becomes of what was fetched."""
+    # where the folder cannot be read either, one cannot tell, and nothing has come in this call
+    with suppress(OSError):
+        if status(name).fetched:
+            return (
+                f"{name} could not be written: {error}. What was fetched is kept; the next call "
+                f"goes on from there. Another place:  TUTORIALS_DATA=<folder>"
+            )
+    return str(explained(error, f"{name} in {folder}").strerror) + " Nothing was fetched."
 
 
 def _what_to_do(name: str, folder: Path) -> str:

@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from helpers import packed
-from helpers.paths import DISK_FULL, atomic_file, data_home
+from helpers.paths import atomic_file, data_home, explained
 from helpers.progress import progress
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
@@ -196,7 +196,8 @@ def build_cache(
             _require_space(stem.parent, int(np.prod(shape)))
             _write_cache(files, shape, fit, kind, array, table)
         except OSError as error:
-            raise _explained(error, stem.parent, int(np.prod(shape))) from error
+            what = f"The image cache in {stem.parent}"
+            raise explained(error, what, int(np.prod(shape))) from error
     text = {"content": str, "reason": str}
     return Cache(array, pd.read_csv(table, dtype=text, keep_default_na=False))
 
@@ -424,20 +425,6 @@ def _require_space(folder: Path, needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, "too little space")
-
-
-def _explained(error: OSError, folder: Path, needed: int) -> OSError:
-    """Return the error with what a person can do about it."""
-    if error.errno in DISK_FULL:
-        full = "the disk is full" if error.errno == errno.ENOSPC else "your disk quota is used up"
-        advice = f"needs {needed / 1e6:,.0f} MB, and {full}. Make room"
-    else:
-        advice = f"cannot be written ({_first_line(error)}). Allow writing there"
-    return OSError(
-        error.errno,
-        f"The image cache in {folder} {advice}, or set the environment variable TUTORIALS_DATA "
-        f"to a folder on another disk. Nothing half-written was left.",
-    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -114,6 +114,30 @@ def atomic_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def explained(
+    error: OSError, what: str, needed: int | None = None, *, below_home: bool = True
+) -> OSError:
+    """Return an error of writing with what a person can do about it.
+
+    Args:
+        error: as the system gave it.
+        what: could not be written, and where, as the beginning of a sentence.
+        needed: bytes, where they are known.
+        below_home: whether the place follows from `data_home`, and not from what a person said.
+    """
+    if error.errno in DISK_FULL:
+        full = "the disk is full" if error.errno == errno.ENOSPC else "your disk quota is used up"
+        needs = f"needs {needed / 1e6:,.0f} MB, and" if needed else "cannot be written:"
+        advice = f"{needs} {full}. Make room"
+    else:
+        lines = (error.strerror or str(error)).splitlines() or [type(error).__name__]
+        advice = f"cannot be written ({lines[0][:120]}). Allow writing there"
+    other = f"set the environment variable {DATA_VARIABLE} to a folder on another disk"
+    if not below_home:
+        other = "name another folder"
+    return OSError(error.errno, f"{what} {advice}, or {other}. Nothing half-written was left.")
+
+
 def lock(file: IO[Any]) -> bool | None:
     """Return whether an open file is now this process's alone, until it is closed.
 

@@ -25,10 +25,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
 from helpers import backend, memory, parallel
-from helpers.images import _explained as explained
 from helpers.loading import Batches, ahead
 from helpers.losses import DiceCrossEntropy, DiceScore
-from helpers.paths import atomic_file, data_home
+from helpers.paths import atomic_file, data_home, explained
 from helpers.progress import progress
 from helpers.trainee import BestModel, OneLine, moved_with, with_augmentation
 
@@ -255,7 +254,8 @@ def extract_features(
                 for found in _outputs(extractor, batches):
                     stream.write(found.astype(np.float32).tobytes())
         except OSError as error:
-            raise explained(error, path.parent, 4 * int(np.prod(shape))) from error
+            what = f"The image cache in {path.parent}"
+            raise explained(error, what, 4 * int(np.prod(shape))) from error
         stored = np.load(path, mmap_mode="r")
     return stored
 

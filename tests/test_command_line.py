@@ -326,6 +326,21 @@ def test_a_download_that_does_not_end_well(
     assert err.endswith(message)
 
 
+def test_a_sample_that_cannot_be_written_is_one_sentence(
+    stand: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not a traceback, and no word of the folder that the notebooks use."""
+    (stand / "file").touch()
+    assert _call("data", "sample", "malaria", "--output", "file/sample/deep") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"helpers: The synthetic sample in {stand}/file/sample/deep cannot be written (Not a "
+        "directory). Allow writing there, or name another folder. Nothing half-written was left. "
+        "(--output FOLDER)\n"
+    )
+
+
 def test_data_sample_draws_into_a_folder(
     stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -548,8 +548,19 @@ def test_a_disk_that_fills_up_keeps_what_came(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(resume, "progress_in_bytes", full)
-    fail("small", "No space left on device", "goes on from there")
+    fail("small", "No space left on device", "goes on from there", "  1. Open  ")
     assert downloads.status("small").fetched == resume.CHUNK
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_promised(
+    server: Server, tmp_path: Path, known: dict[str, Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "file" / "home"))
+    add(known, server.put("/a", File(DATA)))
+    text = fail("small", "small in ", "cannot be written (Not a directory)",
+                "set the environment variable TUTORIALS_DATA", "Nothing was fetched.")  # fmt: skip
+    assert "kept" not in text
 
 
 # -- a part of the set ---------------------------------------------------------------------

@@ -9,12 +9,24 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from helpers import samples
+from helpers.index import load_index
 from helpers.samples import malaria
 
 PATIENTS, CELLS = 8, 64
 PIXELS = "a9180835bb6a5e45a830c046913b60136ee273c67bd34ccf6e141046406d87b1"
 """Over names and decoded pixels of seed 0; when it changes on purpose, raise VERSION."""
 NAME = re.compile(r"^(C\d+.*?)_IMG_(\d{8}_\d{6}a?)_cell_(\d+)\.png$")
+
+
+def test_a_notebooks_sample_that_cannot_be_written_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the image cache does, which lies in the same place."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "file" / "home"))
+    with pytest.raises(OSError, match=r"The synthetic sample in .*cannot be written") as caught:
+        load_index("malaria", None)
+    assert "set the environment variable TUTORIALS_DATA to a folder" in str(caught.value)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ import pkgutil
 from pathlib import Path
 from typing import Protocol, cast
 
+from helpers.paths import data_home, explained
+
 
 class _Drawer(Protocol):
     """What a module of this package offers."""
@@ -26,8 +28,17 @@ def draw(name: str, folder: str | Path, seed: int = 0) -> None:
     Raises:
         ValueError: no sample has that name, or the seed is negative.
         FileExistsError: `folder` has something in it.
+        OSError: it cannot be written; says what to do.
     """
-    _drawer(name).draw(Path(folder), seed=seed)
+    drawer, place = _drawer(name), Path(folder).absolute()
+    try:
+        drawer.draw(place, seed=seed)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        below_home = place.is_relative_to(data_home())
+        what = f"The synthetic sample in {place}"
+        raise explained(error, what, below_home=below_home) from error
 
 
 def version(name: str) -> int:
