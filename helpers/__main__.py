@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from helpers import __version__, cluster, kernels, registry, runner, sweep
+from helpers.command import command
 
 FINE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,7 +25,7 @@ exit codes:
   2    the call was wrong; one line says what, nothing was started
   130  interrupted (Ctrl-C); everything that was running has been stopped
 
-examples (in the checkout, python is .venv/bin/python):
+examples:
   python -m helpers run all                      every notebook on its sample data
   python -m helpers run malaria --profile best --data-dir cell_images
   python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
@@ -166,7 +167,7 @@ def _list(_: argparse.Namespace) -> int:
         sizes = [one for one in dataset.releases if one.pixels] if release.pixels else [release]
         if release == sizes[0]:  # several sizes of one set are listed together
             _print_releases(sizes, dataset)
-    print("\nFetch one with  python -m helpers data download NAME")
+    print(f"\nFetch one with  {command('data download NAME')}")
     print("Where they come from, and what is wrong in the files: data/README.md")
     return FINE
 
@@ -192,7 +193,8 @@ def _download(options: argparse.Namespace) -> int:
         return INTERRUPTED
     dataset = registry.releases()[options.name]
     print(f"{options.name} lies in {folder}")
-    print(f"    python -m helpers run {dataset.name} --profile best --data-dir {options.name}")
+    words = f"run {dataset.name} --profile best --data-dir {options.name}"
+    print(f"    {command(words)}")
     return FINE
 
 
@@ -327,7 +329,7 @@ def _downloaded(name: str) -> str:
     if not (state.complete or state.problem):  # what is missing is for the check to say
         raise runner.WrongCall(
             f"data verify {name}: it has not been downloaded. Say which folder, with --data-dir "
-            f"FOLDER, or call  {downloads.COMMAND} {name}"
+            f"FOLDER, or call  {command(f'data download {name}')}"
         )
     return str(state.folder)
 
@@ -344,7 +346,7 @@ def _list_kernels(_: argparse.Namespace) -> int:
         _print_fact("folder", str(kernel.folder))
         _print_fact("BROKEN", kernel.problem)
     if not ours:
-        print(f"None of our kernels is installed. That does  {kernels.COMMAND} install")
+        print(f"None of our kernels is installed. That does  {command('kernels install')}")
     others = [kernel.name for kernel in found if kernel not in ours]
     print(f"Other Jupyter kernels: {', '.join(others) or 'none'}")
     print(f"GPUs here: {', '.join(kernels.gpus()) or 'none'}")
@@ -362,13 +364,13 @@ def _install_kernels(options: argparse.Namespace) -> int:
             if not kernels.gpus():
                 _warn("this machine shows no NVIDIA card; the kernel stops in its set-up cell here")
             if kernels.is_cpu_build(backend):
-                command = kernels.install_command(backend, "gpu")
-                _warn(f"the {backend} that is installed cannot use a GPU. Replace it:  {command}")
+                install = kernels.install_command(backend, "gpu")
+                _warn(f"the {backend} that is installed cannot use a GPU. Replace it:  {install}")
         hidden = kernels.hidden_by(folder)
         if hidden:
             _warn(hidden)
         else:
-            print(f"    python -m helpers run all --kernel {folder.name}")
+            print(f"    {command(f'run all --kernel {folder.name}')}")
     print("JupyterLab shows what is installed in its launcher, after a reload of its page.")
     return FINE
 
@@ -434,9 +436,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     """Return what understands the command line."""
     parser = _Parser(
-        prog="python -m helpers",
+        prog=command(),
         description="Runs the notebooks of the series and shows what came out.",
-        epilog=_EPILOGUE,
+        epilog=_epilogue(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -704,12 +706,17 @@ def _command(
         name,
         help=purpose,
         description=sentence,
-        epilog=_EPILOGUE,
+        epilog=_epilogue(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     command.set_defaults(action=action)
     return command
+
+
+def _epilogue() -> str:
+    """Return what stands below every help, with our command as it is called here."""
+    return _EPILOGUE.replace("python -m helpers", command())
 
 
 def _whole(text: str) -> int:

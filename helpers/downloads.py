@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from helpers import archives, by_hand, download_record, registry, resume
+from helpers.command import command
 from helpers.download_record import KAGGLE, RECORD
 from helpers.fetch import Fetched, NoSourceError, WrongFileError, fetch, forget, in_words, waiting
 from helpers.paths import DISK_FULL, atomic_folder, data_home, explained
 from helpers.registry import Download, Release
 
-COMMAND = "python -m helpers data download"
 # Pictures are compressed already; the rest is what a file system wastes on many small files.
 UNPACKED = 1.2
 
@@ -84,7 +84,7 @@ def find(data_dir: str | os.PathLike[str]) -> Path:
     if not state.complete:
         raise FileNotFoundError(
             f"data_dir={name!r}: there is no folder {path}, and the dataset of that name has "
-            f"not been downloaded. Call  {COMMAND} {name}"
+            f"not been downloaded. Call  {_command(name)}"
         )
     return state.folder
 
@@ -156,7 +156,7 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
 
 def recipe(name: str) -> str:
     """Return how to get a release by hand: numbered steps, and how the folder must look."""
-    return by_hand.recipe(registry.release(name), _archives(), f"{COMMAND} {name}")
+    return by_hand.recipe(registry.release(name), _archives(), _command(name))
 
 
 # -- where things lie, and what is there ---------------------------------------------------
@@ -277,7 +277,7 @@ def _from_kaggle(
         raise NoSourceError(
             f"{before}\nKaggle has these images ({release.kaggle}), and its program is not "
             f"installed: call  .venv/bin/python -m uv pip install '.[kaggle]'  in the checkout "
-            f"(elsewhere  pip install kagglehub ) and then  {COMMAND} {release.name}  again."
+            f"(elsewhere  pip install kagglehub ) and then  {_command(release.name)}  again."
         )
     import kagglehub
 
@@ -395,11 +395,16 @@ def _unwritable(name: str, folder: Path, error: OSError) -> str:
     return str(explained(error, f"{name} in {folder}").strerror) + " Nothing was fetched."
 
 
+def _command(name: str) -> str:
+    """Return the command that fetches a release."""
+    return command(f"data download {name}")
+
+
 def _what_to_do(name: str, folder: Path) -> str:
     """Return what a person can do about a folder that does not hold the whole set."""
     kept = [_archives() / file.file_name for file in registry.release(name).files]
     again = [f"remove {path}, which would be used again, and" for path in kept if path.exists()]
     return (
-        f"To fetch it again, {' '.join([*again, 'call'])}  {COMMAND} {name}  (it replaces "
+        f"To fetch it again, {' '.join([*again, 'call'])}  {_command(name)}  (it replaces "
         f"{folder}). To work with what is there, give that folder as data_dir instead of the name."
     )

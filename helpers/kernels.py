@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import ENGINES
+from helpers.command import command, python
 from helpers.nearest import nearest
 from helpers.paths import APPLICATION, atomic_file
 
@@ -33,7 +34,6 @@ DEVICE_VARIABLE = "TUTORIALS_DEVICE"
 COUNT_VARIABLE = "TUTORIALS_DEVICES"
 DEVICES = {"cpu": "Medical image tutorials (CPU)", "gpu": "Medical image tutorials (GPU)"}
 NAMES = {f"tutorials-{device}": device for device in DEVICES}
-COMMAND = "python -m helpers kernels"
 # The TensorFlow that pyproject.toml asks for; a test keeps them in step.
 TENSORFLOW = "2.21.*"
 
@@ -136,7 +136,7 @@ def install_command(backend: str, device: str) -> str:
 def pip() -> str:
     """Return how to call what installs packages here, in a shell."""
     # uv is in the environment that `make` sets up, not in one of conda's
-    return f"{_python()} -m {'uv pip' if is_installed('uv') else 'pip'}"
+    return f"{python()} -m {'uv pip' if is_installed('uv') else 'pip'}"
 
 
 def is_installed(module: str) -> bool:
@@ -299,7 +299,7 @@ def require(name: str) -> None:
             f"The kernel {name!r} is not installed here. Install it:  {_recipe(name.lower())}"
         )
     hint = _unknown("Jupyter kernel", name, [*found, *NAMES], shown=list(found))
-    raise KernelError(f"{hint} {COMMAND} install  registers ours.")
+    raise KernelError(f"{hint} {command('kernels install')}  registers ours.")
 
 
 def remove(name: str, place: Path | None = None) -> Path:
@@ -324,7 +324,9 @@ def remove(name: str, place: Path | None = None) -> Path:
         folder = next((kernel.folder for kernel in installed() if kernel.name == name), None)
     if folder is None or not folder.is_dir():
         where = f"in {place}" if place else "where Jupyter looks"
-        raise KernelError(f"There is no kernel {name!r} {where}. What there is:  {COMMAND}")
+        raise KernelError(
+            f"There is no kernel {name!r} {where}. What there is:  {command('kernels')}"
+        )
     try:
         if folder.is_symlink():
             folder.unlink()
@@ -380,19 +382,12 @@ def _manager() -> Any:
 
 def _recipe(name: str) -> str:
     """Return the command that installs one of our kernels."""
-    return f"{COMMAND} install --device {NAMES[name]}"
+    return command(f"kernels install --device {NAMES[name]}")
 
 
 def _unknown(what: str, name: str, names: Sequence[str], shown: Sequence[str] = ()) -> str:
     """Return that a name is unknown, the nearest one, and which there are."""
     return f"There is no {what} {name!r}; {nearest(name, names)} ({', '.join(shown or names)})."
-
-
-def _python() -> str:
-    """Return how to call this interpreter in a shell: briefly, where it is below this folder."""
-    path = Path(sys.executable)
-    brief = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return shlex.quote(str(brief))
 
 
 def _distribution(name: str) -> str:

@@ -33,6 +33,7 @@ from typing import IO, Any
 
 import helpers
 from helpers import PRECISIONS, claim, downloads, kernels, memory, registry, results
+from helpers.command import command
 from helpers.nearest import nearest
 from helpers.paths import DISK_FULL, atomic_file
 
@@ -901,7 +902,7 @@ def _explain(event: Mapping[str, Any], where: Mapping[str, Any], job: Job) -> st
         )
     if kind == "kernel":
         return (
-            f"there is no Jupyter kernel {job.kernel!r} here any more; {kernels.COMMAND}  shows "
+            f"there is no Jupyter kernel {job.kernel!r} here any more; {command('kernels')}  shows "
             "which there are"
         )
     if event.get("prompt"):

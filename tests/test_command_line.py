@@ -12,6 +12,7 @@ from tiny_notebooks import PARAMETERS, SAVE, record, write_notebook
 
 import helpers
 from helpers import __main__, downloads, registry, runner
+from helpers.command import command
 from helpers.paths import atomic_folder
 
 ROOT = Path(helpers.__file__).resolve().parent.parent
@@ -248,7 +249,7 @@ def test_data_list_names_every_dataset(
     assert "27,558 images, 200 patients" in out
     assert "    size:    353 MB\n    here:    no\n" in out
     assert "    64 px:   pneumoniamnist_64, at most 24 MB; here: no\n" in out
-    assert "python -m helpers data download NAME" in out
+    assert f"Fetch one with  {command('data download NAME')}\n" in out
     assert max(map(len, out.splitlines())) <= 100
 
 

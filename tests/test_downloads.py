@@ -18,6 +18,7 @@ from test_resume import DATA, PAGE, interrupt_after
 from tiny_images import PATIENTS, draw_cells
 
 from helpers import archives, downloads, fetch, registry, resume
+from helpers.command import command
 from helpers.downloads import DownloadError
 from helpers.index import load_index
 from helpers.registry import Download, Release
@@ -358,7 +359,7 @@ def test_every_recipe_has_numbered_steps_and_a_tree(name: str) -> None:
             assert file.checksum.partition(":")[2] in text
         for address in file.addresses:
             assert address in text
-    assert f"  {len(release.files) + 1}. Call  python -m helpers data download {name}  " in text
+    assert f"  {len(release.files) + 1}. Call  {command(f'data download {name}')}  " in text
     for path in release.tree:
         *folders, file_name = path.split("/")
         assert file_name in text
@@ -574,7 +575,7 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(
     add(known, address, checksum=None, file_name="set.zip", name="malaria", counts={"images": 100})
     here = f"{2 * len(PATIENTS)} of 100 images"
     text = fail("malaria", here, "a part of it, or another release", "By hand:")
-    assert f"call  {downloads.COMMAND} malaria  (it replaces {home / 'malaria'})" in text
+    assert f"call  {command('data download malaria')}  (it replaces {home / 'malaria'})" in text
     state = downloads.status("malaria")
     assert (state.complete, state.problem) == (False, here)
     # a notebook gets it by its folder only, not by its name
@@ -776,7 +777,7 @@ def test_a_notebook_finds_a_downloaded_dataset_by_its_name(
 ) -> None:
     add_cells(known, server, tmp_path, name="malaria")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="Call  python -m helpers data download malaria"):
+    with pytest.raises(FileNotFoundError, match=f"Call  {command('data download malaria')}"):
         downloads.find("malaria")
     downloads.download("malaria")
     assert downloads.find("malaria") == home / "malaria"
@@ -860,7 +861,7 @@ def test_without_kaggles_program_one_message_has_it_all(
         "pip install '.[kaggle]'",
         "1. Open  https://www.kaggle.com/datasets/somebody/cells  in a browser",
         "archives/archive.zip",
-        "2. Call  python -m helpers data download small",
+        f"2. Call  {command('data download small')}",
     )
 
 

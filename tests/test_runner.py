@@ -17,6 +17,7 @@ from tiny_notebooks import SAVE, record, write_notebook
 
 import helpers
 from helpers import claim, downloads, kernels, report, results, runner
+from helpers.command import command
 
 ROOT = Path(runner.__file__).resolve().parent.parent
 
@@ -181,7 +182,10 @@ def test_an_unknown_precision_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         ({"profile": "bets"}, "no profile 'bets'; did you mean 'best'"),
         ({"fold": "7"}, "fold takes 0 to 4, all or none"),
         ({"data_dir": "nowhere"}, "data_dir: there is no .*nowhere"),
-        ({"data_dir": "malaria"}, "has not been downloaded. Call  python -m helpers data download"),
+        (
+            {"data_dir": "malaria"},
+            "has not been downloaded. Call  .* -m helpers data download",
+        ),
         ({"weights": "mine/none.h5"}, "weights: there is no .*none.h5"),
         ({"output_dir": "x"}, "say --output"),
         ({"seed": "-1"}, "seed takes a whole number from 0 to 4294967295, not -1"),
@@ -555,7 +559,7 @@ def test_a_kernel_that_went_meanwhile_is_named(notebooks: Path) -> None:
     (outcome,) = runner.run([dataclasses.replace(job, kernel="fortran")])
     assert outcome.status == "failed"
     assert "no Jupyter kernel 'fortran'" in outcome.message
-    assert "python -m helpers kernels" in outcome.message
+    assert f"{command('kernels')}  shows" in outcome.message
 
 
 @slow
