@@ -211,6 +211,21 @@ def test_a_refusal_is_final_and_leaves_nothing(server: Server, part: Path, code:
     assert list(part.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("codes", "reason"),
+    [
+        ((401, 403), r"the server refuses \(HTTP 40[13]\): perhaps it wants a browser, or you"),
+        ((404, 410), r"there is nothing any more \(HTTP 4[01][04]\)"),
+        ((418,), r"the server answers with HTTP 418"),
+    ],
+)
+def test_a_refusal_says_what_it_may_mean(
+    server: Server, part: Path, codes: tuple[int, ...], reason: str
+) -> None:
+    for code in codes:
+        give_up(server.put("/cells.zip", File(DATA, statuses=[code])), part, reason)
+
+
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_a_busy_server_is_asked_again(server: Server, part: Path, code: int) -> None:
     resume.complete(server.put("/cells.zip", File(DATA, statuses=[code, code])), part, NAME)
