@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from helpers import __version__, cluster, kernels, registry, runner, sweep
 from helpers.command import command
 
 FINE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+UNREAD = 141  # as the shell says of programs that end like that
 
 _EPILOGUE = """\
 exit codes:
@@ -24,6 +26,7 @@ exit codes:
        registry says, or a patient or picture on both sides of the official test part)
   2    the call was wrong; one line says what, nothing was started
   130  interrupted (Ctrl-C); everything that was running has been stopped
+  141  whoever read the output has closed it (such as | head)
 
 examples:
   python -m helpers run all                      every notebook on its sample data
@@ -52,6 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after ``python -m helpers``; ``None`` takes the real ones.
     """
+    try:
+        try:
+            return _carry_out(arguments)
+        finally:
+            sys.stdout.flush()  # else what is left is written when nobody can catch the error
+    except BrokenPipeError:
+        # `| head` has had enough. The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+
+
+def _carry_out(arguments: Sequence[str] | None) -> int:
+    """Return the exit code of a call; errors of the person who calls are one line."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.action(options)

@@ -234,6 +234,18 @@ def test_report_is_rebuilt(stand: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "is no valid JSON" in out
 
 
+@pytest.mark.parametrize("words", ["data list", "run all --dry-run"])
+def test_a_reader_that_hangs_up_is_no_error(words: str) -> None:
+    """`… | head` closes the pipe before all is written."""
+    call = [sys.executable, "-m", "helpers", *words.split()]
+    with subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == b""
+    assert run.returncode == 141
+
+
 def test_data_list_names_every_dataset(
     stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
