@@ -16,29 +16,22 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helpers import archives, by_hand, download_record, registry, resume
+from helpers import archives, by_hand, claim, disk_space, download_record, registry, resume
 from helpers.command import command
 from helpers.download_record import KAGGLE, RECORD
-from helpers.fetch import Fetched, NoSourceError, WrongFileError, fetch, forget, in_words, waiting
+from helpers.fetch import Fetched, NoSourceError, WrongFileError, fetch, forget, waiting
 from helpers.paths import DISK_FULL, atomic_folder, data_home, explained
 from helpers.registry import Download, Release
-
-# Pictures are compressed already; the rest is what a file system wastes on many small files.
-UNPACKED = 1.2
 
 
 class DownloadError(RuntimeError):
     """A dataset that could not be fetched; the text says why, and how to do it by hand."""
-
-
-class _NoRoomError(RuntimeError):
-    """The disk has too little room for what comes next."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +128,17 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
     _refuse_foreign(folder)
     say(f"Licence: {release.licence or registry.releases()[name].licence}.")
     try:
-        _require_space(_home(), _needed(release), "to fetch and unpack it")
-        _fetch_and_build(release, folder, keep_archive, say)
-    except (NoSourceError, archives.ArchiveError, WrongFileError, _NoRoomError) as error:
+        with _alone(folder):
+            disk_space.require(
+                _home(), disk_space.needed(release, _archives()), "to fetch and unpack it"
+            )
+            _fetch_and_build(release, folder, keep_archive, say)
+    except (NoSourceError, archives.ArchiveError, WrongFileError, disk_space.NoRoomError) as error:
         raise DownloadError(f"{error}\n\n{recipe(name)}") from error
     except resume.BusyError as error:
         raise DownloadError(str(error)) from error
+    except claim.ClaimedError as error:
+        raise DownloadError(f"Another process is fetching {name}: {error}") from error
     except OSError as error:
         text = _unwritable(name, folder, error)
         more = f"\n\n{recipe(name)}" if error.errno in DISK_FULL else ""
@@ -177,6 +175,16 @@ def _refuse_foreign(folder: Path) -> None:
             f"{folder} is there and was not made by this command. Name it as data_dir, or move "
             f"it away and call again."
         )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let nobody else make a folder meanwhile; remove what a process that was killed has left."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with claim.alone(folder.with_name(f".{folder.name}.claim")):
+        for left in folder.parent.glob(f".{folder.name}-*"):  # as atomic_folder names it
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 # -- fetching ------------------------------------------------------------------------------
@@ -313,8 +321,8 @@ def _build(
             if not archives.is_archive(path.name):
                 _link_or_copy(path, temporary / path.name)
                 continue
-            size = archives.unpacked_size(path) or path.stat().st_size * UNPACKED
-            _require_space(temporary, size, f"to unpack {path.name}")
+            size = archives.unpacked_size(path) or path.stat().st_size * disk_space.UNPACKED
+            disk_space.require(temporary, size, f"to unpack {path.name}")
             say(f"Unpacking {path.name}")
             archives.unpack(path, temporary)
         facts = [
@@ -354,30 +362,6 @@ def _link_or_copy(source: str | Path, target: str | Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-# -- space ---------------------------------------------------------------------------------
-
-
-def _needed(release: Release) -> float:
-    """Return how many bytes the files will still take, fetched and unpacked."""
-    needed = 0.0
-    for file in release.files:
-        needed += max(0, file.expected_size - waiting(file, _archives()))
-        if archives.is_archive(file.file_name):
-            needed += file.expected_size * UNPACKED
-    return needed
-
-
-def _require_space(place: Path, needed: float, purpose: str) -> None:
-    """Refuse to begin what the disk has no room for."""
-    existing = next(folder for folder in (place, *place.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise _NoRoomError(
-            f"{place} has {in_words(free)} free, and {in_words(needed)} are needed {purpose}. "
-            f"Make room, or name another place:  TUTORIALS_DATA=<folder>"
-        )
 
 
 # -- words ---------------------------------------------------------------------------------

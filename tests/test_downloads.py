@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import subprocess
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ from test_archives import write_tar, write_zip
 from test_resume import DATA, PAGE, interrupt_after
 from tiny_images import PATIENTS, draw_cells
 
-from helpers import archives, downloads, fetch, registry, resume
+from helpers import archives, claim, downloads, fetch, registry, resume
 from helpers.command import command
 from helpers.downloads import DownloadError
 from helpers.index import load_index
@@ -763,6 +765,47 @@ def test_another_process_is_not_disturbed(
     part.parent.mkdir(parents=True)
     with resume._alone_with(part):
         fail("small", "Another process is fetching")
+
+
+def test_what_a_killed_process_left_is_removed(
+    server: Server, home: Path, known: dict[str, Release]
+) -> None:
+    add(known, server.put("/a", File(DATA)))
+    for name in (".small-k3_x9f0a", ".small-old-ab12cd34", ".smaller-k3_x9f0a"):
+        (home / name / "cell_images").mkdir(parents=True)
+    with claim.alone(home / ".small.claim"):  # a process that lives keeps what is its own
+        text = fail("small", "Another process is fetching small: ", "wait, or stop that one")
+        assert "By hand" not in text
+        assert (home / ".small-k3_x9f0a").exists()
+    downloads.download("small")
+    assert sorted(path.name for path in home.iterdir()) == [
+        ".smaller-k3_x9f0a",
+        "archives",
+        "small",
+    ]
+
+
+def test_a_download_that_is_killed_while_it_unpacks_leaves_nothing_for_ever(
+    server: Server, home: Path, tmp_path: Path, known: dict[str, Release]
+) -> None:
+    add_cells(known, server, tmp_path)
+    release = known["small"]
+    code = (
+        "import os, signal\n"
+        "from helpers import archives, downloads, registry\n"
+        "from helpers.registry import Download, Release\n"
+        f"release = {release!r}\n"
+        "malaria = registry.get('malaria')\n"
+        "registry.releases = lambda: {'small': malaria}\n"
+        "registry.release = lambda name: release\n"
+        "archives.progress = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "downloads.download('small')\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in home.glob(".small-*")]
+    downloads.download("small")
+    assert sorted(path.name for path in home.iterdir()) == ["archives", "small"]
 
 
 # -- finding -------------------------------------------------------------------------------
