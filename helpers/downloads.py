@@ -71,7 +71,8 @@ def find(data_dir: str | os.PathLike[str]) -> Path:
     state = status(name)
     if state.problem:
         raise FileNotFoundError(
-            f"data_dir={name!r}: not all of that dataset is here: {state.problem}. "
+            f"data_dir={name!r}: what was downloaded is a part of it, or another release: "
+            f"{state.problem}. "
             f"{_what_to_do(name, state.folder)}"
         )
     if not state.complete:
@@ -146,8 +147,8 @@ def download(name: str, *, keep_archive: bool = False, say: Callable[[str], None
     came = status(name)
     if came.problem:
         raise DownloadError(
-            f"What came of {name} is not the whole set: {came.problem}. It is a part of it, or "
-            f"another release. {_what_to_do(name, folder)}\n\n{recipe(name)}"
+            f"What came of {name} is a part of it, or another release: {came.problem}. "
+            f"{_what_to_do(name, folder)}\n\n{recipe(name)}"
         )
     return folder
 

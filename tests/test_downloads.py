@@ -576,7 +576,7 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(
     address = server.put("/set", File(archive.read_bytes()))
     add(known, address, checksum=None, file_name="set.zip", name="malaria", counts={"images": 100})
     here = f"{2 * len(PATIENTS)} of 100 images"
-    text = fail("malaria", here, "a part of it, or another release", "By hand:")
+    text = fail("malaria", f"is a part of it, or another release: {here}. To", "By hand:")
     assert f"call  {command('data download malaria')}  (it replaces {home / 'malaria'})" in text
     state = downloads.status("malaria")
     assert (state.complete, state.problem) == (False, here)
@@ -614,7 +614,7 @@ def test_a_part_that_was_saved_by_hand_stays_and_is_named(
     add(known, checksum=None, file_name="set.zip", counts={"images": 100})
     (home / "archives").mkdir(parents=True)
     archive = write_zip(home / "archives" / "set.zip", cells(tmp_path))
-    fail("small", f"of 100 images. It is a part of it, or another release. To fetch it again, "
+    fail("small", "of 100 images. To fetch it again, "
                   f"remove {archive}, which would be used again, and call")  # fmt: skip
     assert archive.exists()
 
