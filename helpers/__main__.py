@@ -555,7 +555,7 @@ def _add_sweep(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--dask",
         metavar="ADDRESS",
         help="on the workers of this Dask scheduler, for instance tcp://10.0.0.1:8786; start "
-        f"each with  {cluster.WORKER.format(address='ADDRESS')}",
+        f"each with  {cluster.worker('ADDRESS')}",
     )
 
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import helpers
 from helpers import kernels, runner
+from helpers.command import python
 
 # What a worker has to offer: so many notebooks may run in it at a time.
 RESOURCE = "notebook"
 ANSWER = 10  # seconds that a scheduler may take to answer
 PACKAGE = "distributed"
-WORKER = f'dask worker {{address}} --nthreads 1 --resources "{RESOURCE}=1"'
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -83,6 +83,11 @@ class Pool:
             raise SchedulerGoneError(self.address) from error
 
 
+def worker(address: str) -> str:
+    """Return the command that starts a worker which takes our runs, in a shell like this one."""
+    return f'{python()} -m dask worker {address} --nthreads 1 --resources "{RESOURCE}=1"'
+
+
 def require_dask() -> None:
     """Raise WrongCall with the command that installs Dask, where it is missing."""
     if not kernels.is_installed(PACKAGE):
@@ -120,7 +125,7 @@ def connected(address: str) -> Iterator[Pool]:
         if offered and not any(offered.values()):
             raise runner.WrongCall(
                 f"None of the {len(offered)} workers at {address} offers the resource {RESOURCE}. "
-                f"Start them with  {WORKER.format(address=address)}"
+                f"Start them with  {worker(address)}"
             )
         yield pool
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import cluster
 from helpers.command import command, python
 
 
@@ -48,6 +49,12 @@ def test_elsewhere_the_whole_path_is_named_as_a_shell_takes_it(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my notebooks" / "bin" / "python"))
     monkeypatch.chdir(tmp_path)
     assert python() == "'my notebooks/bin/python'"
+
+
+def test_a_worker_is_started_by_the_same_interpreter(shell: Path) -> None:
+    assert cluster.worker("ADDRESS") == (
+        '.venv/bin/python -m dask worker ADDRESS --nthreads 1 --resources "notebook=1"'
+    )
 
 
 def test_what_is_printed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
