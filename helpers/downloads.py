@@ -307,7 +307,10 @@ def _from_kaggle(
             )
             _finish(release, temporary, [{"source": KAGGLE} for _ in release.files], say)
     except archives.ArchiveError as error:
-        raise NoSourceError(f"{before}\n{release.kaggle} of Kaggle: {error}") from error
+        raise NoSourceError(
+            f"{before}\n{release.kaggle} of Kaggle: {error} Kaggle's program keeps what came in "
+            f"{fetched}: remove that folder to fetch it anew."
+        ) from error
 
 
 # -- unpacking -----------------------------------------------------------------------------

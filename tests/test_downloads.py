@@ -468,6 +468,7 @@ def test_what_kaggle_gives_may_be_bad_too(
     (tmp_path / "empty").mkdir()
     kaggle.dataset_download = lambda _: str(tmp_path / "empty")  # type: ignore[attr-defined]
     fail("small", f"{bad}: ", "damaged", "somebody/cells of Kaggle: What was fetched is not the",
+         f"in {tmp_path / 'empty'}: remove that folder",
          "  1. Open  ")  # fmt: skip
 
 
