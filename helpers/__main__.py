@@ -224,8 +224,8 @@ def _sample(options: argparse.Namespace) -> int:
     if other is not None and other.name != options.name:
         raise runner.WrongCall(
             f"data sample {options.name}: samples are drawn of the {len(registry.names())} "
-            f"datasets only, not of their other releases. Call  python -m helpers data sample "
-            f"{other.name}"
+            f"datasets only, not of their other releases. Call  "
+            f"{command(f'data sample {other.name}')}"
         )
     try:
         registry.get(options.name)

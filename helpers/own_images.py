@@ -15,6 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath
 import pandas as pd
 
 from helpers import layouts, registry
+from helpers.command import command
 from helpers.layouts import UNKNOWN, Found
 from helpers.registry import Dataset
 
@@ -293,7 +294,7 @@ def _require_number_of_classes(found: Found, items: list[OwnImage], dataset: Dat
     if dataset.positive is None or len(found.classes) == 2:
         return
     names = " or ".join(
-        f"{one.tutorial} (python -m helpers run {one.name} …)"
+        f"{one.tutorial} ({command(f'run {one.name} …')})"
         for one in registry.in_order()
         if one.positive is None
     )

@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_images import SIZE, VOLUMES, draw_biopsies, draw_file, draw_retinas, draw_volumes
 
 from helpers import registry
+from helpers.command import command
 from helpers.index import (
     dataset_of,
     how_many,
@@ -200,7 +201,7 @@ def test_a_binary_notebook_names_the_one_for_more_classes(tmp_path: Path) -> Non
     message = str(caught.value)
     assert "a (1), b (1), c (1)" in message
     assert "The notebook 03_malaria answers a question with two answers" in message
-    assert "04_oct (python -m helpers run oct …) takes any number" in message
+    assert f"04_oct ({command('run oct …')}) takes any number" in message
 
 
 def test_spellings_of_one_class_are_joined(tmp_path: Path) -> None:
