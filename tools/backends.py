@@ -29,6 +29,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 WORK = CHECKOUT / "artifacts" / "backends"
 RECORDS = CHECKOUT / "docs" / "backends"
 PAGE = CHECKOUT / "docs" / "backends.md"
+REMARKS = RECORDS / "remarks.md"  # written by hand: what the table means
 FIRST = ENGINES[0]  # what the others are compared with
 # Weights: float32 drawn alike, a sine's last digits aside. Features: sums of thousands of them.
 WEIGHTS_APART, FEATURES_APART = 1e-6, 1e-3
@@ -192,6 +193,7 @@ def table(records: Sequence[Record]) -> str:
 
 def page(records: Sequence[Record] | None = None) -> str:
     """Return the page on the backends, from the records in docs/backends."""
+    stored = records is None
     if records is None:
         records = [json.loads(path.read_text("utf-8")) for path in sorted(RECORDS.glob("*.json"))]
     machines = sorted({record["machine"] for record in records})
@@ -215,6 +217,8 @@ def page(records: Sequence[Record] | None = None) -> str:
                   "no figure here says anything about patients."]  # fmt: skip
         parts.append("They agree." if not wrong else "They do not agree:\n\n"
                      + "\n".join(f"- {line}" for line in wrong))  # fmt: skip
+        if stored and REMARKS.exists():
+            parts.append(REMARKS.read_text(encoding="utf-8").strip())
     else:
         parts.append("No run is recorded yet.")
     return "\n\n".join(parts) + "\n"
