@@ -11,7 +11,6 @@ imported, so each has a process of its own.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -215,7 +214,7 @@ def conditions(wanted: argparse.Namespace) -> str:
 
 def _backends(named: list[str] | None) -> list[str]:
     """Return the backends to measure: those named, else all that are installed here."""
-    present = [name for name in ENGINES if importlib.util.find_spec(name) is not None]
+    present = [name for name in ENGINES if kernels.is_installed(name)]
     for name in named or []:
         if name not in present:
             device = "gpu" if kernels.gpus() else "cpu"

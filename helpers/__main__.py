@@ -124,6 +124,7 @@ def _sweep(options: argparse.Namespace) -> int:
         kernel=options.kernel,
         cell_limit=options.cell_timeout,
         limit=options.timeout,
+        local=options.dask is None,
     )
     for note in asked.notes:
         print(note, file=sys.stderr)

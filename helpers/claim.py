@@ -16,6 +16,9 @@ from typing import IO
 
 from helpers.paths import lock
 
+SAME_START = 2.0
+"""Seconds: the system's clock may be set while a process runs, and shifts what it says of it."""
+
 
 class ClaimedError(RuntimeError):
     """Somebody else is at work; the text says who, and what can be done."""
@@ -28,11 +31,15 @@ class Claim:
     process: int
     machine: str
     mark: str  # tells two claims of one process apart
+    started: float = 0.0  # when the process did, in seconds since 1970; 0: not known
 
     @classmethod
     def new(cls) -> Claim:
         """Return a claim of this process that no other equals."""
-        return cls(os.getpid(), _machine(), uuid.uuid4().hex)
+        import psutil
+
+        started = round(psutil.Process().create_time(), 2)
+        return cls(os.getpid(), _machine(), uuid.uuid4().hex, started)
 
     @property
     def here(self) -> bool:
@@ -44,7 +51,14 @@ class Claim:
         """True where the process is known to have ended; one elsewhere may still live."""
         import psutil
 
-        return self.here and not psutil.pid_exists(self.process)
+        if not self.here:
+            return False
+        try:
+            started = psutil.Process(self.process).create_time()
+        except psutil.NoSuchProcess:
+            return True
+        # Numbers are given out again, after a reboot or in a container soon.
+        return self.started > 0 and abs(started - self.started) > SAME_START
 
     def __str__(self) -> str:
         """Return who it is, in words."""
@@ -55,7 +69,8 @@ def read(path: Path) -> Claim | None:
     """Return the claim that a file holds, ``None`` where there is none that can be read."""
     with suppress(OSError, ValueError):
         words = path.read_text(encoding="utf-8").split()
-        return Claim(int(words[0]), words[1], words[2]) if len(words) == 3 else None
+        if len(words) == 4:
+            return Claim(int(words[0]), words[1], words[2], float(words[3]))
     return None
 
 
@@ -65,7 +80,8 @@ def write(path: Path, claim: Claim) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    path.write_text(f"{claim.process} {claim.machine} {claim.mark}\n", encoding="utf-8")
+    text = f"{claim.process} {claim.machine} {claim.mark} {claim.started}\n"
+    path.write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,10 @@ def connected(address: str) -> Iterator[Pool]:
     try:
         asyncio.run(asyncio.wait_for(_greet(address), ANSWER))
         client = Client(address, timeout=ANSWER, set_as_default=False)
-    except (OSError, ValueError, RuntimeError) as error:  # a TimeoutError is an OSError
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:  # TimeoutError: an OSError
         why = f" ({error})" if isinstance(error, ValueError) else f" within {ANSWER} s"
+        if isinstance(error, MemoryError):  # another server's greeting, taken for a length
+            why = " (something else does)"
         raise runner.WrongCall(
             f"No Dask scheduler answers at {address}{why}: check the address, and that  dask "
             "scheduler  runs there."
@@ -226,10 +229,12 @@ async def _greet(address: str) -> None:
 def _gpus(kernel: str) -> list[str]:
     """Return what each GPU that notebooks may use is called in ``CUDA_VISIBLE_DEVICES``."""
     backend = os.environ.get("KERAS_BACKEND", helpers.ENGINES[0])
-    if kernel == "tutorials-cpu" or (kernel == "python3" and kernels.is_cpu_build(backend)):
+    is_default = kernel.lower() == "python3"
+    if kernel.lower() == "tutorials-cpu" or (is_default and kernels.is_cpu_build(backend)):
         return []
     if _GPUS in os.environ:  # somebody has chosen among them, perhaps a queue
-        return [card.strip() for card in os.environ[_GPUS].split(",") if card.strip()]
+        cards = [card.strip() for card in os.environ[_GPUS].split(",")]
+        return list(takewhile(lambda card: card not in ("", "-1"), cards))  # as CUDA reads it
     return [str(number) for number in range(len(kernels.gpus()))]
 
 

@@ -23,6 +23,7 @@ What no interval here can show is another collection of images.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -37,6 +38,8 @@ NOTE = (
 )
 FEWEST = 3  # test parts that an interval over them needs
 
+# Such a figure may be negative, even where no run's own interval is.
+_IS_DIFFERENCE = re.compile(r"(^|_)(gain|fall|difference)(_|$)")
 # Parameters that tell runs of one recipe apart, or where one machine keeps their results.
 _NOT_THE_RECIPE = ("output_dir", "seed", "fold")
 # Those that a row says already, or that only say where the images lie.
@@ -64,7 +67,9 @@ class Mean:
     def __str__(self) -> str:
         """Return the mean with its interval, or its range, which is called so."""
         text = results.with_interval({"value": self.value, "low": self.low, "high": self.high})
-        return f"{text.removesuffix(')')}, range)" if self.kind == "range" else text
+        if self.kind != "range":
+            return text
+        return f"{text[:-1]}, range)" if text.endswith(")") else f"{text} (range)"
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ def mean(runs: Sequence[results.Record], name: str) -> Mean:
     value, low, high = found
     if all(0 <= run["figures"][name]["low"] <= run["figures"][name]["high"] <= 1 for run in runs):
         high = min(high, 1.0)  # a share
+        low = low if _IS_DIFFERENCE.search(name) else max(low, 0.0)
     return Mean(value, low, high, "interval", len(runs))
 
 

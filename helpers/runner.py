@@ -228,18 +228,31 @@ def plan(
     """
     found = find_notebooks(names, notebooks)
     require_kernel(kernel)
-    try:
-        if kernel == "python3" and not helpers.ENGINE_CHOSEN_HERE:
-            kernels.resolve("cpu", None)  # what KERAS_BACKEND says; our kernels say it themselves
-        kernels.device_count(devices or os.environ.get(kernels.COUNT_VARIABLE) or "1")
-    except ValueError as error:
-        raise WrongCall(str(error)) from error
+    require_engine(kernel, devices)
     limits = {"cell_limit": cell_limit, "limit": limit}
     jobs = [
         make_job(name, notebook, given, output=output, kernel=kernel, **limits)
         for name, notebook in found.items()
     ]
     return [settle(replace(job, devices=devices), mode) for job in jobs]
+
+
+def require_engine(kernel: str, devices: str | None = None) -> None:
+    """Refuse a backend that is not there, or a number of devices that is none.
+
+    Args:
+        kernel: name of the Jupyter kernel; ours say by themselves which backend they have.
+        devices: a number or ``"auto"``; ``None`` = what ``$TUTORIALS_DEVICES`` says, else one.
+
+    Raises:
+        WrongCall: says what there is.
+    """
+    try:
+        if kernel == "python3" and not helpers.ENGINE_CHOSEN_HERE:
+            kernels.resolve("cpu", None)  # what KERAS_BACKEND says
+        kernels.device_count(devices or os.environ.get(kernels.COUNT_VARIABLE) or "1")
+    except ValueError as error:
+        raise WrongCall(str(error)) from error
 
 
 def require_kernel(name: str) -> None:
@@ -917,7 +930,8 @@ def _setting(job: Job, name: str) -> object:
     """Return what a run takes for a parameter: as given, else its profile's; None if unknown."""
     value = job.parameters.get(name)
     with suppress(ValueError):
-        profile = registry.get(job.name).profiles.get(str(job.parameters.get("profile")))
+        tutorial = job.name.partition("/")[0]  # in a sweep its profile, fold and seed follow
+        profile = registry.get(tutorial).profiles.get(str(job.parameters.get("profile")))
         value = getattr(profile, name, None) if value is None else value
     return value
 

@@ -54,6 +54,7 @@ def plan(
     cell_limit: int | None = None,
     limit: int | None = None,
     notebooks: str | None = None,
+    local: bool = True,
 ) -> Sweep:
     """Return the runs of a sweep; nothing is started or written.
 
@@ -73,10 +74,11 @@ def plan(
         cell_limit: seconds for one cell; 0 = no limit, ``None`` = the profile's.
         limit: seconds for one notebook; 0 = no limit, ``None`` = the profile's.
         notebooks: where the notebooks are, see :func:`helpers.runner.notebook_folder`.
+        local: the runs start on this machine, so that its backend can be asked for first.
 
     Raises:
-        WrongCall: an unknown name, a value of the wrong type, a missing folder, or a kernel
-            that is not there.
+        WrongCall: an unknown name, a value of the wrong type, a missing folder, or a kernel or
+            backend that is not there.
     """
     for name, option in OWN.items():
         if name in given:
@@ -90,6 +92,8 @@ def plan(
         raise WrongCall(f"--folds takes 1 to {FOLDS}, not {folds}: the notebooks know no more.")
     found = runner.find_notebooks(names, notebooks)
     runner.require_kernel(kernel)
+    if local:
+        runner.require_engine(kernel)
     places = _places(images, found, notebooks)
     folder = Path(output or FOLDER).expanduser().absolute()
     profiles = list(dict.fromkeys(profiles))
@@ -167,9 +171,11 @@ def run(
     """
     cluster.require_dask()
     _require_same(sweep)  # before a cluster is asked; and again when nobody else can write
-    environments = [] if address else cluster.environments_for(workers, sweep.asked["kernel"])
+    environments = (
+        [] if address is not None else cluster.environments_for(workers, sweep.asked["kernel"])
+    )
     with ExitStack() as stack:
-        pool = stack.enter_context(cluster.connected(address)) if address else None
+        pool = None if address is None else stack.enter_context(cluster.connected(address))
         own = stack.enter_context(_claimed(sweep))
         jobs = settled(sweep)
         todo = [job for job in jobs if job.action != "keep"]

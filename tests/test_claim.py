@@ -80,6 +80,21 @@ def test_without_locks_a_living_process_decides(
         pass
 
 
+def test_a_process_that_started_later_is_not_the_one_that_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number was given out again, to whoever has it now."""
+    monkeypatch.setattr(claim, "lock", lambda file: None)
+    path = tmp_path / ".claim"
+    own = claim.Claim.new()
+    claim.write(path, claim.Claim(own.process, own.machine, "mark", own.started - 3600))
+    left = claim.read(path)
+    assert left is not None and left.over
+    with claim.alone(path):
+        pass
+    assert not claim.Claim(own.process, own.machine, "mark", own.started + 0.5).over
+
+
 def test_another_machines_claim_is_not_judged(tmp_path: Path) -> None:
     """Whether that process lives cannot be seen from here: a person has to say so."""
     path = tmp_path / ".claim"

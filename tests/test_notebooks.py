@@ -267,6 +267,10 @@ BROKEN = [
         "mixed_bfloat16",
         output("keep-results", "execute_result", data={"text/plain": "mixed_bfloat16"}),
     ),
+    (rules.devices_stay_in_setup, "Tesla", output("look", "stream", text="on a Tesla T4\n")),
+    (rules.devices_stay_in_setup, "'cuda'", output("look", "stream", text="device: cuda:0\n")),
+    (rules.devices_stay_in_setup, "'float32'", output("look", "stream", text="in float32\n")),
+    (rules.devices_stay_in_setup, "images/s", output("look", "stream", text="83 images/s\n")),
     (rules.engines_stay_in_backend, "torch", source("imports", "import keras", "import torch.nn")),
     (rules.ends_with_results, "results.save", source("keep-results", "results.save", "print")),
 ]

@@ -114,6 +114,19 @@ def test_too_few_test_parts_have_a_range() -> None:
     assert str(found) == "0.850 (0.800\N{EN DASH}0.900, range)"
 
 
+def test_a_range_of_equal_runs_is_well_formed() -> None:
+    assert str(pooling.Mean(0.9, 0.9, 0.9, "range", 2)) == "0.900 (range)"
+
+
+def test_a_share_ends_at_nothing_and_a_difference_goes_on() -> None:
+    """Figures between 0 and 1 have no limits outside, unless they are gains."""
+    runs = [run(value, fold=k, test=f"{k}") for k, value in enumerate((0.06, 0.9, 0.1, 0.2, 0.8))]
+    assert pooled(runs).figures["auc"].low == 0.0
+    for one in runs:
+        one["figures"]["auc_gain"] = one["figures"]["auc"]
+    assert pooling.mean(runs, "auc_gain").low < 0.0
+
+
 def test_older_runs_that_do_not_say_what_they_tested_have_a_range() -> None:
     """Whether their patients are the same cannot be told, so no interval is made up."""
     runs = [run(value, seed=seed) for seed, value in enumerate((0.8, 0.85, 0.9))]

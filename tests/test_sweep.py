@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -202,6 +203,9 @@ def test_without_dask_the_command_that_installs_it_is_said(
         ("tutorials-gpu", None, 1, ["0"]),
         ("tutorials-gpu", "3, GPU-5,7", 2, ["3", "GPU-5"]),
         ("tutorials-gpu", "", 3, [None] * 3),
+        ("tutorials-gpu", "-1", 3, [None] * 3),
+        ("tutorials-gpu", "1,-1,0", None, ["1"]),
+        ("TUTORIALS-CPU", "0", 2, [None] * 2),
         ("tutorials-cpu", None, 3, [None] * 3),
         ("tutorials-cpu", None, None, [None]),
         ("python3", None, None, ["0", "1"]),
@@ -370,6 +374,49 @@ def _numbers(path: Path) -> list[int]:
 
 
 @pytest.mark.slow
+def test_a_backend_that_is_not_here_is_refused_before_anything_starts(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by `run`; on a cluster the workers' own environment decides."""
+    monkeypatch.setattr(runner.helpers, "ENGINE_CHOSEN_HERE", False)
+    monkeypatch.setenv("KERAS_BACKEND", "jx")
+    assert main(["sweep", "good", "--dry-run"]) == 2
+    assert "There is no backend 'jx'; did you mean 'jax'" in capsys.readouterr().err
+    assert main(["sweep", "good", "--dry-run", "--dask", "tcp://127.0.0.1:1"]) == 0
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setenv("TUTORIALS_DEVICES", "two")
+    assert main(["sweep", "good", "--dry-run"]) == 2
+    assert "TUTORIALS_DEVICES" in capsys.readouterr().err
+
+
+def test_another_server_than_dasks_is_named(
+    stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dask takes a greeting for the length of a message, and would ask for all memory there is."""
+    import distributed  # noqa: F401 - on a busy machine its import takes longer than the wait
+
+    monkeypatch.setattr(cluster, "ANSWER", 3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+        def greet() -> None:
+            while True:
+                try:
+                    server.accept()[0].sendall(b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13\r\n")
+                except OSError:
+                    return
+
+        threading.Thread(target=greet, daemon=True).start()
+        assert main(["sweep", "good", "--dask", address]) == 2
+    assert f"No Dask scheduler answers at {address}" in capsys.readouterr().err
+
+
+def test_no_address_is_not_this_machine(stand: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where a variable in a job script is not set."""
+    assert main(["sweep", "good", "--dask", ""]) == 2
+    assert "No Dask scheduler answers at" in capsys.readouterr().err
+
+
 def test_a_scheduler_that_does_not_answer_is_named_before_anything_starts(
     stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,7 +202,8 @@ def page(records: Sequence[Record] | None = None) -> str:
         "# The same notebooks on other backends",
         "<!-- Written by `make docs` from docs/backends: change tools/backends.py. -->",
         "Keras runs on TensorFlow, JAX or PyTorch. The variable `KERAS_BACKEND` says on which. "
-        "`make test-backends` runs all tests and all notebooks, with their samples, on each that "
+        "`make test-backends` runs all tests (but those that run whole notebooks in many ways) and "
+        "all notebooks, with their samples, on each that "
         "is installed, in an environment of its own (`.venv-backends`), and compares: JAX is in "
         "it, PyTorch only if you put it there, as it brings 4 GB along.",
         "They must agree: the same split; the same initial weights (to "

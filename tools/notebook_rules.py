@@ -69,7 +69,8 @@ _ABSOLUTE = re.compile(
 )
 # What another kernel, device or machine would have printed otherwise.
 _DEVICE = re.compile(
-    r"\b(?:CPU|GPU|TPU|CUDA|NVIDIA|mixed_b?float16)\b|\b(?:tensorflow|jax|torch) on\b"
+    r"\b(?:CPU|GPU|TPU|MPS)\b|(?i:\b(?:gpu|cuda|nvidia|tesla)\b)|TFRT_CPU|KERAS_BACKEND"
+    r"|\b(?:mixed_)?b?float(?:16|32)\b|\b(?:tensorflow|jax|torch) on\b|images?/s\b"
     r"|\b[0-9]+(?:\.[0-9]+)? ?(?:ms|s|sec|seconds?|min|minutes?|hours?)\b(?:/step)?"
 )
 _RANDOM_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){0,3}(?:-[0-9a-f]{12})?")
