@@ -151,7 +151,7 @@ def test_every_network_of_the_series_is_measured_at_its_profiles_size() -> None:
 def test_a_backend_that_is_missing_is_told_with_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu.kernels, "is_installed", lambda name: False)
     assert gpu.main(["--backend", "torch"]) == 2
     assert "torch is not installed here. Install it:" in capsys.readouterr().err
 
