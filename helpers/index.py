@@ -117,7 +117,7 @@ def load_index(
             there are more classes than the notebook can tell apart, or ``select`` keeps none;
             says what was expected and what was found.
     """
-    dataset = own_images.ANY if name == own_images.NAME else registry.get(name)
+    dataset = own_images.known(name)
     place = _place(dataset, data_dir, seed)
     rules = {"patient_from": patient_from, "class_from": class_from}
     found = _find(place, dataset, rules, classes)
@@ -182,7 +182,7 @@ def pixels_of(name: str, data_dir: str | os.PathLike[str] | None) -> int | None:
     """
     if data_dir is None:
         return None
-    dataset = own_images.ANY if name == own_images.NAME else registry.get(name)
+    dataset = own_images.known(name)
     place = _place(dataset, data_dir, seed=0)
     archive: Path | None = place
     if place.is_dir():  # beside class folders such a file is not read

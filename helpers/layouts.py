@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers import images
-from helpers.parts import sets_of
+from helpers.parts import plain, sets_of
 from helpers.registry import Dataset
 
 DEPTH = 5  # how many folders below data_dir the folder that holds class folders may lie
@@ -129,7 +129,7 @@ def _find_classes(root: Path, dataset: Dataset) -> Found:
     whole = [
         parts
         for parts in sets
-        if {_plain(child) for folder in parts for child in _classes_in(folder, wanted)} == wanted
+        if {plain(child) for folder in parts for child in _classes_in(folder, wanted)} == wanted
     ]
     if not whole:
         raise _nothing_found(root, dataset, [list(parts) for parts in sets])
@@ -147,7 +147,7 @@ def _say_what_was_taken(found: Found, root: Path, dataset: Dataset, others: list
     """Note the class folders that were left alone, and warn where they hold more images."""
     wanted = {name.lower() for name in dataset.classes}
     for folder in found.folders:
-        there = {_plain(child) for child in subfolders(folder)}
+        there = {plain(child) for child in subfolders(folder)}
         missing = [name for name in dataset.classes if name.lower() not in there]
         if missing:
             found.notes.append(f"{_below(folder, root)} has no folder {', '.join(missing)}.")
@@ -213,7 +213,7 @@ def _nothing_found(root: Path, dataset: Dataset, groups: list[list[Path]]) -> No
     text = f"{root} holds no images of the dataset {dataset.name!r}"
     if groups:
         best = max(groups, key=lambda group: max(len(_classes_in(one, wanted)) for one in group))
-        there = {_plain(child) for folder in best for child in _classes_in(folder, wanted)}
+        there = {plain(child) for folder in best for child in _classes_in(folder, wanted)}
         missing = ", ".join(f"{name}/" for name in dataset.classes if name.lower() not in there)
         has = ", ".join(f"{name}/" for name in dataset.classes if name.lower() in there)
         places = ", ".join(str(folder) for folder in best)
@@ -327,7 +327,7 @@ def _compared(text: str, root: Path, dataset: Dataset) -> NothingFoundError:
 def _one_too_deep(root: Path, dataset: Dataset) -> str:
     """Return a hint where the folder is a single class, or a single patient."""
     what = "one class"
-    is_inside = _plain(root) in {name.lower() for name in dataset.classes}
+    is_inside = plain(root) in {name.lower() for name in dataset.classes}
     if dataset.reader == "volumes":
         what, is_inside = "one patient", any(_is_mask(path, dataset) for path in files_in(root))
     return f" This is the folder of {what}: give the one above it, {root.parent}." * is_inside
@@ -378,7 +378,7 @@ def _folders(root: Path, stop: set[str] | None = None) -> Iterator[Path]:
             child
             for folder in level
             for child in subfolders(folder)
-            if _plain(child) not in (stop or ())
+            if plain(child) not in (stop or ())
         ]
 
 
@@ -397,7 +397,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def _classes_in(folder: Path, wanted: set[str]) -> list[Path]:
     """Return the class folders in a folder, whatever their case."""
-    return [child for child in subfolders(folder) if _plain(child) in wanted]
+    return [child for child in subfolders(folder) if plain(child) in wanted]
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -419,11 +419,6 @@ def files_in(folder: Path) -> list[Path]:
 def is_image(path: Path) -> bool:
     """Return whether a file's ending is that of an image, and it is no ghost of macOS."""
     return path.suffix.lower() in images.SUFFIXES and not path.name.startswith("._")
-
-
-def _plain(folder: Path) -> str:
-    """Return a folder's name as classes and parts are compared."""
-    return folder.name.strip().lower()
 
 
 def _listing(root: Path, most: int = 8) -> str:

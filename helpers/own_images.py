@@ -68,7 +68,8 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
 
     For a dataset's own images that is the registry's entry. For images of one's own it has
     their classes; of two classes the second is the positive one. Where the notebook asks a
-    second question about urgent classes that are not there, the first class takes their place.
+    second question about urgent classes that are not there, those that are not called healthy
+    take their place.
     Licence, citation, counts and published figures are those of the registry's images and
     are gone.
 
@@ -76,17 +77,17 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
         index: from ``load_index``.
     """
     name = index.attrs["dataset"]
-    known = ANY if name == NAME else registry.get(name)
-    if tuple(index.attrs["classes"]) == known.classes and index.attrs["source"] not in SOURCES:
-        return known
+    asked = known(name)
+    if tuple(index.attrs["classes"]) == asked.classes and index.attrs["source"] not in SOURCES:
+        return asked
     classes = tuple(index.attrs["classes"])
-    positive = classes[1] if len(classes) == 2 and _has_positive(known) else None
+    positive = classes[1] if len(classes) == 2 and _has_positive(asked) else None
     return replace(
-        known,
+        asked,
         classes=classes,
         positive=positive,
-        urgent=_urgent(known, classes),
-        title=f"{known.title}: images of your own" if known is not ANY else known.title,
+        urgent=_urgent(asked, classes),
+        title=f"{asked.title}: images of your own" if asked is not ANY else asked.title,
         counts={},
         licence=ANY.licence,
         citation=ANY.citation,
@@ -95,6 +96,15 @@ def dataset_of(index: pd.DataFrame) -> Dataset:
         parts={},
         published=(),
     )
+
+
+def known(name: str) -> Dataset:
+    """Return the dataset of that name; ``"folder"`` stands for images that belong to none.
+
+    Raises:
+        ValueError: there is none; says which is nearest.
+    """
+    return ANY if name == NAME else registry.get(name)
 
 
 def path_rule(text: str, name: str) -> Rule:

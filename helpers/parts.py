@@ -59,6 +59,11 @@ def sets_of(folders: Iterable[Path], root: Path, part_names: Mapping[str, str]) 
     return sorted(sets.values(), key=lambda parts: -len(set(parts.values())))
 
 
+def plain(folder: Path) -> str:
+    """Return a folder's name as classes and parts are compared."""
+    return folder.name.strip().lower()
+
+
 def _named(folder: Path, root: Path, part_names: Mapping[str, str]) -> _Named:
     """Return what a folder's name, and those of the folders above it, say of its part."""
     places = [] if folder == root else [folder, *folder.parents]
@@ -74,19 +79,14 @@ def _named(folder: Path, root: Path, part_names: Mapping[str, str]) -> _Named:
         if other != part:
             break
         top = place
-    certain = nearest == folder and _plain(folder) in part_names
+    certain = nearest == folder and plain(folder) in part_names
     return _Named(part, top.parent, certain)
 
 
 def _part(folder: Path, part_names: Mapping[str, str]) -> str:
     """Return the part that a name tells, as a whole or by one of its words."""
-    name = _plain(folder)
+    name = plain(folder)
     if name in part_names:
         return part_names[name]
     told = {part_names[word] for word in re.split(r"[^a-z]+", name) if word in part_names}
     return told.pop() if len(told) == 1 else ""
-
-
-def _plain(folder: Path) -> str:
-    """Return a folder's name as parts are compared."""
-    return folder.name.strip().lower()

@@ -39,7 +39,7 @@ def counts_of(release: str) -> Mapping[str, int]:
     if not release:
         return {}
     dataset = registry.releases()[release]
-    known = next(one for one in dataset.releases if one.name == release)
+    known = registry.release(release)
     counts = dict(known.counts or dataset.counts)
     tested = known.parts.get("test") or sum(dataset.parts.get("test", {}).values())
     return counts | ({OFFICIAL_TEST: tested} if tested else {})
