@@ -11,7 +11,7 @@ by patient; thresholds and priors; masks (Dice); what all of them share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 RESAMPLES = 2_000
+_STEP = 100  # resamples at a time: memory stays the same however many images there are
 _BINS = 10  # of the calibration error
 
 
@@ -606,8 +607,8 @@ def mean_over_patients(
         return _NO_VALUE
     rng = np.random.default_rng(seed)
     blocks = []
-    for start in range(0, RESAMPLES, 100):  # so that memory does not grow with the patients
-        drawn = rng.integers(0, count, (min(100, RESAMPLES - start), count))
+    for start in range(0, RESAMPLES, _STEP):  # so that memory does not grow with the patients
+        drawn = rng.integers(0, count, (min(_STEP, RESAMPLES - start), count))
         blocks.append(summary(one_each[drawn], axis=1))
     return _interval(float(summary(one_each)), np.concatenate(blocks), count)
 
@@ -682,7 +683,7 @@ def _dice(areas: np.ndarray, empty: str) -> np.ndarray:
 class _Draws:
     """Bootstrap resamples: how often each patient was drawn, and whose each image is."""
 
-    counts: np.ndarray  # (resamples, patients)
+    counts: np.ndarray  # (resamples, patients), one byte each: 2 kB a patient
     owner: np.ndarray  # (n,) number of the patient of each image
     seed: int
 
@@ -690,18 +691,29 @@ class _Draws:
     def patients(self) -> int:
         return int(self.counts.shape[1])
 
+    def blocks(self, step: int = _STEP) -> Iterator[np.ndarray]:
+        """Yield the counts of so many resamples at a time, as floats: bytes would overflow."""
+        for start in range(0, len(self.counts), step):
+            yield self.counts[start : start + step].astype(float)
+
     def totals(self, per_image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return sums of (n, k) values over all images, (k,), and in each resample, (r, k)."""
         by_patient = np.zeros((self.patients, per_image.shape[1]))
         np.add.at(by_patient, self.owner, per_image)
-        return by_patient.sum(axis=0), self.counts @ by_patient
+        return by_patient.sum(axis=0), np.concatenate([one @ by_patient for one in self.blocks()])
 
 
 def _draws(patients: np.ndarray, seed: int) -> _Draws:
     names, owner = np.unique(patients, return_inverse=True)
     equal = np.full(len(names), 1 / len(names))
-    counts = np.random.default_rng(seed).multinomial(len(names), equal, size=RESAMPLES)
-    return _Draws(counts.astype(float), owner, seed)
+    rng = np.random.default_rng(seed)
+    # A byte is enough: of 255 patients or fewer none is drawn more often than that, and of more
+    # none ever will be. Drawn in blocks, which gives the same numbers as all at once.
+    counts = np.empty((RESAMPLES, len(names)), np.uint8)
+    for start in range(0, RESAMPLES, _STEP):
+        rows = counts[start : start + _STEP]
+        rows[:] = rng.multinomial(len(names), equal, size=len(rows))
+    return _Draws(counts, owner, seed)
 
 
 def _estimate(value: float, resampled: np.ndarray, draws: _Draws) -> Estimate:
@@ -787,10 +799,8 @@ def _auc(truth: np.ndarray, scores: np.ndarray, _: float, draws: _Draws) -> _Res
             return (ones * below).sum(axis=1) / (ones.sum(axis=1) * zeros.sum(axis=1))
 
     everyone = np.ones((1, draws.patients))
-    # in blocks of resamples: memory stays the same however many images there are
-    step = max(1, min(100, 4_000_000 // len(truth)))
-    blocks = [area(draws.counts[start : start + step]) for start in range(0, RESAMPLES, step)]
-    return float(area(everyone)[0]), np.concatenate(blocks)
+    step = max(1, min(_STEP, 1_000_000 // len(truth)))
+    return float(area(everyone)[0]), np.concatenate([area(one) for one in draws.blocks(step)])
 
 
 def _macro_auc(truth: np.ndarray, scores: np.ndarray, _: float, draws: _Draws) -> _Result:

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
-from helpers import backend, memory, parallel
+from helpers import backend, mapped, memory, parallel
 from helpers.loading import Batches, ahead
 from helpers.losses import DiceCrossEntropy, DiceScore
 from helpers.paths import atomic_file, data_home, explained
@@ -48,10 +48,17 @@ class HeadFit:
     strength: float
     losses: dict[float, float]
 
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, classes) of features (n, channels)."""
-        probabilities: np.ndarray = self.pipeline.predict_proba(features)
-        return probabilities
+    def predict(self, features: np.ndarray, rows: mapped.Rows | None = None) -> np.ndarray:
+        """Return the probabilities (k, classes) of features (n, channels).
+
+        Args:
+            features: may be mapped from disk: they are read in blocks.
+            rows: truths (n,), or the places of k rows; None: all n.
+        """
+        places = mapped.numbers(rows, len(features))
+        found = [self.pipeline.predict_proba(part) for part in mapped.blocks(features, places)]
+        classes = len(self.pipeline.classes_)
+        return np.concatenate(found) if found else np.empty((0, classes))
 
 
 def fit(
@@ -262,13 +269,13 @@ def extract_features(
 
 def fit_head(
     features: np.ndarray,
-    labels: np.ndarray,
+    labels: Sequence[int] | np.ndarray | pd.Series,
     valid_features: np.ndarray,
-    valid_labels: np.ndarray,
+    valid_labels: Sequence[int] | np.ndarray | pd.Series,
     strengths: Sequence[float] = STRENGTHS,
     class_weight: Mapping[int, float] | str | None = None,
 ) -> HeadFit:
-    """Return a logistic regression on frozen features, its strength chosen on ``valid``.
+    """Return a logistic regression on features, its strength chosen on ``valid``.
 
     With more than two classes it is multinomial: one softmax over all of them.
 
@@ -285,34 +292,99 @@ def fit_head(
     Raises:
         ValueError: a class has no image in the training part, so that nothing can be learnt
             of it, or no weight.
+        OSError: the disk has no room for the standardised features; says what to do.
     """
-    labels, valid_labels = np.asarray(labels), np.asarray(valid_labels)
-    missing = set(range(int(max(labels.max(), valid_labels.max())) + 1)) - set(labels.tolist())
+    return _fitted(
+        _Part(features, np.arange(len(features)), np.asarray(labels)),
+        _Part(valid_features, np.arange(len(valid_features)), np.asarray(valid_labels)),
+        strengths,
+        class_weight,
+    )
+
+
+def fit_frozen(
+    features: np.ndarray,
+    split: pd.DataFrame,
+    strengths: Sequence[float] = STRENGTHS,
+    class_weight: Mapping[int, float] | str | None = None,
+) -> HeadFit:
+    """Return the head that a split's training part gives, on the features of all images.
+
+    It is ``fit_head`` for features that may be larger than the memory: ``features[learn]`` would
+    load them.
+
+    Args:
+        features: (n, channels), from ``extract_features(extractor, index)``.
+        split: of that index: ``split`` and ``label`` of each image, whose row label is its place
+            in the features; a part of the images will do.
+        strengths: as in ``fit_head``.
+        class_weight: as in ``fit_head``.
+
+    Raises:
+        ValueError: as ``fit_head``; or a row label is no place in the features.
+        OSError: as ``fit_head``.
+    """
+
+    def part(name: str) -> _Part:
+        chosen = split[split["split"] == name]
+        rows = mapped.numbers(chosen.index, len(features))
+        return _Part(features, rows, chosen["label"].to_numpy())
+
+    return _fitted(part("train"), part("valid"), strengths, class_weight)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of features and their labels, read in blocks."""
+
+    features: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        return mapped.blocks(self.features, self.rows)
+
+
+def _fitted(
+    train: _Part,
+    valid: _Part,
+    strengths: Sequence[float],
+    class_weight: Mapping[int, float] | str | None,
+) -> HeadFit:
+    """Return the fit: memory holds a block of features, and what is standardised is mapped."""
+    labels = train.labels
+    missing = set(range(int(max(labels.max(), valid.labels.max())) + 1)) - set(labels.tolist())
     if missing:
         raise ValueError(
             f"No image of label {', '.join(map(str, sorted(missing)))} is in the training part. "
             f"Split again, with more patients of that class in training."
         )
     weights = _class_weights(class_weight, labels)
-    counts = [weights[label] for label in valid_labels.tolist()] if weights else None
+    counts = [weights[label] for label in valid.labels.tolist()] if weights else None
+    scaler = StandardScaler()
+    for block in train.blocks():
+        scaler.partial_fit(block)
+    ours, theirs = (_standardised(scaler, part) for part in (train, valid))
     fits, losses = {}, {}
     # One thread: the steps are so small that two threads wait for one another and take ten times
     # as long; with 12,000 images one thread is still as fast.
     with threadpool_limits(limits=1):
         for strength in strengths:
-            regression = LogisticRegression(C=strength, max_iter=2_000, class_weight=weights)
-            fits[strength] = make_pipeline(StandardScaler(), regression).fit(features, labels)
-            probabilities = fits[strength].predict_proba(valid_features)
+            fits[strength] = LogisticRegression(C=strength, max_iter=2_000, class_weight=weights)
+            probabilities = fits[strength].fit(ours, labels).predict_proba(theirs)
+            known = fits[strength].classes_
             losses[strength] = float(
-                log_loss(
-                    valid_labels,
-                    probabilities,
-                    labels=fits[strength].classes_,
-                    sample_weight=counts,
-                )
+                log_loss(valid.labels, probabilities, labels=known, sample_weight=counts)
             )
     best = min(losses, key=lambda strength: losses[strength])
-    return HeadFit(fits[best], best, losses)
+    return HeadFit(make_pipeline(scaler, fits[best]), best, losses)
+
+
+def _standardised(scaler: StandardScaler, part: _Part) -> np.ndarray:
+    """Return a part's standardised features, float32 or float64 as they are, mapped from disk."""
+    kind = part.features.dtype if part.features.dtype in (np.float32, np.float64) else np.float64
+    shape = (len(part.rows), part.features.shape[1])
+    return mapped.on_disk((scaler.transform(block) for block in part.blocks()), shape, kind)
 
 
 def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) -> keras.Model:
@@ -351,7 +423,7 @@ def attach_head(extractor: keras.Model, head: HeadFit, trainable: bool = False) 
 def predict(model: keras.Model, batches: Batches) -> np.ndarray:
     """Return a model's output for every image, in the order of the index.
 
-    No more than the result and one batch are in memory at a time.
+    No more than the result and one batch are in memory at a time, and no maps but one batch's.
 
     Args:
         model: any model on images.
@@ -359,20 +431,24 @@ def predict(model: keras.Model, batches: Batches) -> np.ndarray:
 
     Returns:
         float32 (n, classes); of a model that answers with a map (``models.unet``) float16
-        (n, height, width), exact to 0.0005, which takes half the memory.
+        (n, height, width), exact to 0.0005, mapped from a file of the cache that is gone with
+        the array: a thousand maps of 128 pixels are 33 MB.
 
     Raises:
         ValueError: the batches are shuffled: results would not belong to their rows.
         DeviceMemoryError: the memory of what computes is full; says what to lower.
+        OSError: the disk has no room for the maps; says what to do.
     """
     if batches.shuffle:
         raise ValueError("Predict with Batches(…, shuffle=False): rows and results must match.")
-    outlines = len(model.output_shape) == 4
-    shape = model.output_shape[1:3] if outlines else model.output_shape[1:]
-    found = np.empty((len(batches.rows), *shape), np.float16 if outlines else np.float32)
+    outputs, count = _outputs(model, batches), len(batches.rows)
+    if len(model.output_shape) == 4:
+        shape = (count, *model.output_shape[1:3])
+        return mapped.on_disk((output[..., 0] for output in outputs), shape, np.float16)
+    found = np.empty((count, *model.output_shape[1:]), np.float32)
     filled = 0
-    for output in _outputs(model, batches):
-        found[filled : filled + len(output)] = output[..., 0] if outlines else output
+    for output in outputs:
+        found[filled : filled + len(output)] = output
         filled += len(output)
     return found
 
