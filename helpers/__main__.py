@@ -173,6 +173,9 @@ def _report(options: argparse.Namespace) -> int:
         raise runner.WrongCall(str(error)) from error
     page = report.build(options.folder, entries)
     print(report.as_text(entries))
+    standing = sweep.standing(Path(options.folder))
+    if standing:
+        print(f"\n{standing}")
     print(f"\nReport: {page}")
     return FAILED if any(entry.broken for entry in entries) else FINE
 
@@ -555,8 +558,8 @@ def _add_sweep(commands: argparse._SubParsersAction[_Parser]) -> None:
     where.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help="on the workers of this Dask scheduler, for instance tcp://10.0.0.1:8786; start "
-        f"each with  {cluster.worker('ADDRESS')}",
+        help="on the workers of this Dask scheduler, for instance tcp://10.0.0.1:8786, with their "
+        f"KERAS_BACKEND; start each with  {cluster.worker('ADDRESS')}",
     )
 
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from helpers.paths import lock
+from helpers.paths import open_locked
 
 SAME_START = 2.0
 """Seconds: the system's clock may be set while a process runs, and shifts what it says of it."""
@@ -99,7 +98,7 @@ def alone(path: Path) -> Iterator[Claim]:
             claim back.
         OSError: the file cannot be written.
     """
-    file, locked = _open_locked(path)
+    file, locked = open_locked(path)
     with file:
         _require_free(path, locked)
         claim = Claim.new()
@@ -114,18 +113,6 @@ def alone(path: Path) -> Iterator[Claim]:
 def _machine() -> str:
     """Return this machine's name in its network."""
     return platform.node() or "this-machine"
-
-
-def _open_locked(path: Path) -> tuple[IO[str], bool | None]:
-    """Return the file at a path, opened for appending, and what locking it gave."""
-    while True:
-        file = path.open("a", encoding="utf-8")
-        locked = lock(file)
-        with suppress(FileNotFoundError):
-            # Whoever was there before may just have removed the very file that was opened.
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file, locked
-        file.close()
 
 
 def _require_free(path: Path, locked: bool | None) -> None:

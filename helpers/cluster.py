@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import queue
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -42,43 +44,72 @@ class Pool:
     client: Any  # a dask.distributed.Client
     address: str  # of the scheduler
 
-    def offered(self) -> dict[str, int]:
+    def offered(self, patience: float = ANSWER) -> dict[str, int]:
         """Return how many notebooks each worker runs at a time, by the worker's address.
 
+        Args:
+            patience: seconds that the scheduler may take to answer.
+
         Raises:
-            SchedulerGoneError: nobody answers.
+            SchedulerGoneError: the connection is lost.
+            TimeoutError: nobody has answered yet.
         """
         if self.client.status != "running":
             raise SchedulerGoneError(self.address)
         with self.answering():
             # Not client.scheduler_info(): Dask refreshes what that returns every two seconds,
             # without the workers, and a look at the wrong moment would find none.
-            found = self.client.sync(self.client.scheduler.identity, n_workers=-1)
+            found = self.client.sync(
+                self.client.scheduler.identity, n_workers=-1, callback_timeout=patience
+            )
         workers = found["workers"]
         return {where: int(one["resources"].get(RESOURCE, 0)) for where, one in workers.items()}
 
+    def engine(self, kernel: str) -> str | None:
+        """Return the backend that notebooks compute with on the workers; ``None`` without any.
+
+        Args:
+            kernel: name of the Jupyter kernel.
+
+        Raises:
+            WrongCall: the workers have different ones, so that runs could not be compared.
+        """
+        found = self._asked(runner.engine, kernel)
+        if len(set(found.values())) > 1:
+            told = ", ".join(f"{where} {one}" for where, one in sorted(found.items()))
+            raise runner.WrongCall(
+                f"The workers compute with different backends ({told}): start them all with the "
+                "same KERAS_BACKEND."
+            )
+        return next(iter(found.values()), None)
+
     def require_sight(self, paths: Sequence[Path]) -> None:
         """Raise WrongCall where a worker does not see one of these files, or has no helpers."""
-        with self.answering():
-            answers = self.client.run(unseen, [str(path) for path in paths], on_error="return")
-        for where, missing in answers.items():
-            if isinstance(missing, BaseException):
-                raise runner.WrongCall(
-                    f"The worker {where} cannot run helpers ({in_a_line(missing)}): install the "
-                    "same version there, in the environment that starts the worker."
-                )
+        for where, missing in self._asked(unseen, [str(path) for path in paths]).items():
             if missing:
                 raise runner.WrongCall(
                     f"The worker {where} does not see {missing}: notebooks, data and --output must "
                     "lie in a folder that all workers share, under the same path."
                 )
 
+    def _asked(self, question: Callable[..., Any], *words: object) -> dict[str, Any]:
+        """Return what each worker answers to a question, by the worker's address."""
+        with self.answering():
+            answers = self.client.run(question, *words, on_error="return")
+        for where, answer in answers.items():
+            if isinstance(answer, BaseException):
+                raise runner.WrongCall(
+                    f"The worker {where} cannot run helpers ({in_a_line(answer)}): install the "
+                    "same version there, in the environment that starts the worker."
+                )
+        return dict(answers)
+
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Turn what Dask raises of a lost connection into a SchedulerGoneError."""
         try:
             yield
-        except SchedulerGoneError:
+        except (SchedulerGoneError, TimeoutError):
             raise
         except (OSError, RuntimeError, CancelledError, asyncio.CancelledError) as error:
             raise SchedulerGoneError(self.address) from error
@@ -124,7 +155,10 @@ def connected(address: str) -> Iterator[Pool]:
         ) from error
     try:
         pool = Pool(client, address)
-        offered = pool.offered()
+        try:
+            offered = pool.offered()
+        except TimeoutError:
+            raise SchedulerGoneError(address) from None
         if offered and not any(offered.values()):
             raise runner.WrongCall(
                 f"None of the {len(offered)} workers at {address} offers the resource {RESOURCE}. "
@@ -167,12 +201,12 @@ def local(environments: Sequence[Mapping[str, str]]) -> Iterator[Pool]:
         "distributed.deploy.lost-worker-timeout": "1 hour",
     }
     scheduler = {"cls": Scheduler, "options": place | {"port": 0, "dashboard_address": ":0"}}
-    with (
-        dask.config.set(settings),
-        _engine_left_open(),
-        SpecCluster(workers=workers, scheduler=scheduler) as cluster,
-        Client(cluster, timeout=60, set_as_default=False) as client,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        with _interrupted_later():
+            with _engine_left_open():
+                cluster = stack.enter_context(SpecCluster(workers=workers, scheduler=scheduler))
+            client = stack.enter_context(Client(cluster, timeout=60, set_as_default=False))
         yield Pool(client, cluster.scheduler_address)
 
 
@@ -206,6 +240,8 @@ def dask_setup(_: object) -> None:
     """
     # A function and not SIG_IGN, which the notebooks' own processes would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):  # what came while this process started, see below
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def unseen(paths: Sequence[str]) -> str:
@@ -236,6 +272,29 @@ def _gpus(kernel: str) -> list[str]:
         cards = [card.strip() for card in os.environ[_GPUS].split(",")]
         return list(takewhile(lambda card: card not in ("", "-1"), cards))  # as CUDA reads it
     return [str(number) for number in range(len(kernels.gpus()))]
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Put Ctrl-C off until the end of the block, for us and for the processes started in it.
+
+    Half a cluster cannot be ended in order, and a process that is still importing Dask would
+    fill the screen with its traceback.
+    """
+    events: runner.Events = queue.SimpleQueue()
+    blocks = hasattr(signal, "pthread_sigmask")
+    if blocks:
+        # Starting it opens the mask again, so it has to be running before.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with runner.signals_into(events):
+        try:
+            yield
+        finally:
+            if blocks:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if not events.empty():
+        raise KeyboardInterrupt
 
 
 @contextmanager

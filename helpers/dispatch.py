@@ -23,6 +23,8 @@ ATTEMPTS = 3  # workers on which a run is tried that finds no room on the disk
 
 _RESTART = 60.0  # seconds in which a worker that died has been started again, if ever
 _LOOK = 1.0  # seconds between two looks at what changes slowly: workers, claims
+_GLANCE = 2.0  # seconds that one question to the scheduler may hold up a Ctrl-C
+SILENCE = 60.0  # seconds after which a scheduler that does not answer is given up
 
 
 def run(
@@ -71,6 +73,8 @@ def run(
                         screen.say(f"{name}: {turn.last.message}; it is tried on another worker")
                         waiting.append(turn)
                     else:
+                        if turn.dead:
+                            runner.settle_dead(turn.job, turn.last.message)
                         _end(turn.last, outcomes, screen)
         finally:
             with suppress(Exception):  # of a scheduler that has gone
@@ -119,6 +123,7 @@ class _Offers:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._looked = -_LOOK
+        self._answered = time.monotonic()
         self._offered: dict[str, int] = {}
         self._said = False
         self._most = 0
@@ -129,9 +134,21 @@ class _Offers:
         return len(self._offered) < self._most
 
     def now(self, screen: runner.Silence) -> dict[str, int]:
-        """Return how many notebooks each worker runs at a time."""
+        """Return how many notebooks each worker runs at a time, as far as one has heard.
+
+        Raises:
+            SchedulerGoneError: the scheduler has gone, or has been silent for long.
+        """
         if time.monotonic() - self._looked >= _LOOK:
-            found = self._pool.offered()
+            try:
+                found = self._pool.offered(_GLANCE)
+            except TimeoutError:
+                if time.monotonic() - self._answered > SILENCE:
+                    raise SchedulerGoneError(self._pool.address) from None
+                return self._offered
+            self._answered = time.monotonic()
+            for where in self._offered.keys() - found.keys():
+                screen.say(f"The worker {where} has gone: what it ran begins anew on another one.")
             self._offered = {where: number for where, number in found.items() if number}
             self._most = max(self._most, len(self._offered))
             self._looked = time.monotonic()
@@ -148,6 +165,7 @@ class _Turn:
         self.job = job
         self.last = runner.Outcome(job, "failed", "no worker could run it")
         self.elsewhere = False  # another worker may fare better
+        self.dead = False  # the workers that ran it have died, and nobody has tidied its folder
         self.future: Any = None
         self._tried: set[str] = set()  # workers that have no room for it
         self._ended = 0.0  # when the last attempt did
@@ -196,13 +214,15 @@ class _Turn:
             self.elsewhere = True
         elif status == "finished":
             with pool.answering(), suppress(TimeoutError):
-                self.last, where, self.elsewhere = self.future.result(timeout=30)
+                self.last, where, self.elsewhere = self.future.result(timeout=_GLANCE)
                 self._tried.add(where)
                 self._ended = time.monotonic()
                 return True
             return False  # the worker died with the answer; Dask repeats the run
         elif status == "error":
-            self.last = runner.Outcome(self.job, "failed", _explain(self.future.exception()))
+            error = self.future.exception()
+            self.last = runner.Outcome(self.job, "failed", _explain(error))
+            self.dead = _has_killed(error)
         else:
             raise SchedulerGoneError(pool.address)
         return True
@@ -228,11 +248,16 @@ def _is_closing(worker: Any) -> bool:
 
 def _explain(error: BaseException | None) -> str:
     """Return in one line why Dask could not run a job."""
-    from distributed import KilledWorker
-
-    if isinstance(error, KilledWorker):
+    if _has_killed(error):
         return (
             "every worker that ran it died, probably out of memory. Try a smaller batch_size or "
             "image_size, or fewer workers"
         )
     return f"the worker could not run it: {in_a_line(error)}"
+
+
+def _has_killed(error: BaseException | None) -> bool:
+    """Return whether Dask has given a job up because its workers died."""
+    from distributed import KilledWorker
+
+    return isinstance(error, KilledWorker)

@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from helpers import packed
-from helpers.paths import atomic_file, data_home, explained
+from helpers.paths import atomic_file, data_home, explained, turn
 from helpers.progress import progress
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
@@ -171,7 +171,7 @@ def build_cache(
 
     It is keyed by each file's path, size in bytes and time of change, by ``image_size``,
     ``fit`` and ``kind``: a changed file makes a new one. It is written to a temporary name
-    and renamed, so two notebooks may build it at once.
+    and renamed. Of several processes that want it at once, one builds it and the others wait.
 
     Args:
         files: paths of images, or their addresses inside npz archives; those of one archive
@@ -192,12 +192,14 @@ def build_cache(
     array, table = stem.with_suffix(".npy"), stem.with_suffix(".csv")
     shape = (len(files), image_size, image_size, _CHANNELS[kind])
     if not _is_complete(array, table, shape):
-        try:
-            _require_space(stem.parent, int(np.prod(shape)))
-            _write_cache(files, shape, fit, kind, array, table)
-        except OSError as error:
-            what = f"The image cache in {stem.parent}"
-            raise explained(error, what, int(np.prod(shape))) from error
+        with turn(array):
+            if not _is_complete(array, table, shape):  # nobody has built it meanwhile
+                try:
+                    _require_space(stem.parent, int(np.prod(shape)))
+                    _write_cache(files, shape, fit, kind, array, table)
+                except OSError as error:
+                    what = f"The image cache in {stem.parent}"
+                    raise explained(error, what, int(np.prod(shape))) from error
     text = {"content": str, "reason": str}
     return Cache(array, pd.read_csv(table, dtype=text, keep_default_na=False))
 

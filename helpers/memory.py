@@ -12,13 +12,23 @@ from contextlib import contextmanager
 
 # What they write: of TensorFlow "ResourceExhaustedError" and "Dst tensor is not initialized" (a
 # copy to the card that found no room), of JAX "RESOURCE_EXHAUSTED", of PyTorch "OutOfMemoryError"
-# and "CUDA out of memory", of NVIDIA's libraries "…_ALLOC_FAILED" and "CUDA_ERROR_OUT_OF_MEMORY";
-# and ours, below.
+# and "CUDA out of memory", of NVIDIA's libraries "…_ALLOC_FAILED" and "CUDA_ERROR_OUT_OF_MEMORY",
+# of TensorFlow's search for a convolution that fits "No algorithm worked!"; of NumPy
+# "_ArrayMemoryError: Unable to allocate 3.7 GiB for an array …", and Python's own "MemoryError".
 _FULL = re.compile(
     r"ResourceExhaustedError|RESOURCE_EXHAUSTED|OutOfMemoryError|out of memory|OUT_OF_MEMORY"
-    r"|_ALLOC_FAILED|Dst tensor is not initialized|DefaultCPUAllocator: can't allocate"
+    r"|_ALLOC_FAILED|Dst tensor is not initialized|No algorithm worked!"
+    r"|DefaultCPUAllocator: (can't allocate|not enough memory)"
+    r"|[Ff]ailed to allocate (request for |memory|[\d.]+)"
+    r"|\b_?(Array)?MemoryError|Unable to allocate [\d.]+ \w+ for an array"
 )
-_ON_THE_PROCESSOR = re.compile(r"device:CPU|DefaultCPUAllocator|by allocator cpu", re.IGNORECASE)
+# TensorFlow calls a full disk by the same name.
+_DISK = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_ON_THE_PROCESSOR = re.compile(
+    r"device:CPU|DefaultCPUAllocator|by allocator (mkl)?cpu|\b_?(Array)?MemoryError"
+    r"|Unable to allocate [\d.]+ \w+ for an array",
+    re.IGNORECASE,
+)
 
 
 class DeviceMemoryError(MemoryError):
@@ -53,7 +63,7 @@ def describe(error: BaseException) -> str:
 
 def is_full(text: str) -> bool:
     """Return whether the kind and text of an error are about memory that is full."""
-    return _FULL.search(text) is not None
+    return _FULL.search(text) is not None and _DISK.search(text) is None
 
 
 def is_on_gpu(text: str) -> bool:

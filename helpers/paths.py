@@ -8,7 +8,9 @@ in the same folder first and is renamed when it is complete, so that a reader
 import errno
 import os
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,9 +18,12 @@ from typing import IO, Any
 
 from platformdirs import user_cache_path
 
+from helpers.progress import unattended
+
 DATA_VARIABLE = "TUTORIALS_DATA"
 APPLICATION = "medical-image-tutorials"
 # a quota that is used up is a full disk for whoever meets it; Windows knows no quotas
+_LOOK = 0.2  # seconds between two looks at whether another process has finished
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
@@ -156,6 +161,58 @@ def lock(file: IO[Any]) -> bool | None:
     except (ImportError, OSError):
         return None
     return True
+
+
+def open_locked(path: Path) -> tuple[IO[str], bool | None]:
+    """Return the file at a path, opened for appending, and what locking it gave.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    while True:
+        file = path.open("a", encoding="utf-8")
+        locked = lock(file)
+        with suppress(FileNotFoundError):
+            # Whoever was there before may just have removed the very file that was opened.
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file, locked
+        file.close()
+
+
+@contextmanager
+def turn(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Run the block when no other process is in the block of the same target.
+
+    Several runs that start at once want the same cache; the first one makes it while the others
+    wait, and they should look for it again when their turn comes. Where there are no locks (see
+    `lock`), or none can be written, nobody waits, and each makes it for itself.
+
+    Args:
+        target: the file that the block makes; beside it a lock lies meanwhile.
+    """
+    path = Path(target).absolute()
+    path = path.with_name(f".{path.name}.lock")
+    file, waited = None, 0.0
+    while file is None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file, locked = open_locked(path)
+        except OSError:  # whoever writes the target will hear of it, and say so
+            break
+        if locked is False:
+            file.close()
+            file = None
+            if waited == 0 and not unattended():
+                print(f"Another process makes {target}: this one waits for it.", file=sys.stderr)
+            waited += _LOOK
+            time.sleep(_LOOK)
+    try:
+        yield
+    finally:
+        if file is not None:
+            with suppress(OSError):
+                path.unlink()  # while it is still ours: see `open_locked`
+            file.close()
 
 
 def _rename_folder(temporary: Path, final: Path, *, overwrite: bool, keep_existing: bool) -> None:

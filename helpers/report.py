@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import helpers
-from helpers import pooling, results
+from helpers import pooling, results, sweep
 from helpers.paths import atomic_file
 
 LOG = "log.txt"
@@ -39,9 +39,11 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """``"finished"``, ``"failed"`` or ``"unreadable"``."""
+        """``"finished"``, ``"interrupted"``, ``"failed"`` or ``"unreadable"``."""
         if self.broken:
             return "unreadable"
+        if self.problem.startswith("interrupted"):
+            return "interrupted"
         return "finished" if self.record else "failed"
 
     @property
@@ -263,6 +265,7 @@ def as_html(entries: Sequence[Entry], top: Path) -> str:
         note=pooling.NOTE,
         finished=finished,
         failed=len(entries) - finished,
+        standing=sweep.standing(top),
     )
 
 

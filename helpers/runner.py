@@ -255,6 +255,20 @@ def require_engine(kernel: str, devices: str | None = None) -> None:
         raise WrongCall(str(error)) from error
 
 
+def engine(kernel: str) -> str:
+    """Return the backend that notebooks compute with here: as the kernel says, else ours.
+
+    Args:
+        kernel: name of the Jupyter kernel.
+    """
+    ours = os.environ.get("KERAS_BACKEND", helpers.ENGINES[0])
+    if kernel.lower() == "python3":
+        return ours
+    return next((one.backend for one in kernels.installed() if one.name == kernel.lower()), "") or (
+        ours
+    )
+
+
 def require_kernel(name: str) -> None:
     """Raise WrongCall where there is no Jupyter kernel of that name, or it cannot start."""
     try:
@@ -321,6 +335,32 @@ def owner(folder: Path) -> claim.Claim | None:
     """Return who writes into a run's folder just now, if anybody may do so."""
     found = claim.read(folder / RUNNING)
     return None if found is None or found.over else found
+
+
+def settle_dead(job: Job, message: str) -> None:
+    """Bring a folder in order whose run has died with everything that could have done it.
+
+    As after any run that failed: the log says why, an earlier run's results are kept, and nobody
+    is said to be at work.
+
+    Args:
+        job: what ran.
+        message: why it did not finish.
+    """
+    folder = job.folder
+    if not folder.is_dir():
+        return
+    with suppress(OSError):
+        for leftover in folder.glob(".*"):
+            if leftover.is_file():
+                leftover.unlink(missing_ok=True)
+        if (folder / results.FILE_NAME).exists():
+            (folder / results.FILE_NAME).replace(folder / _PARTIAL)
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} FAILED: {message}\n")
+        previous = _aside(folder)
+        if previous.exists() and not (previous / results.FILE_NAME).exists():
+            shutil.rmtree(previous, ignore_errors=True)
 
 
 def is_finished(job: Job) -> bool:
@@ -427,7 +467,7 @@ def display(total: int, unit: str = "notebooks") -> Iterator[Silence]:
         unit: what they are called in the plural.
     """
     watched = sys.stdout.isatty() and sys.stderr.isatty() and total > 0
-    screen: Silence = _Bars(total, unit) if watched else _Lines()
+    screen: Silence = _Bars(total, unit) if watched else _Lines(total)
     try:
         yield screen
     finally:
@@ -437,6 +477,7 @@ def display(total: int, unit: str = "notebooks") -> Iterator[Silence]:
 # The job's name ("" for all), and what happened.
 Events = queue.SimpleQueue[tuple[str, dict[str, Any]]]
 
+_PARTIAL = "results.partial.json"  # of a run that did not finish
 _TOKEN = "TUTORIALS_RUN"  # marks every process of one run, down to those the kernel starts
 _TYPES = {
     "int": "a whole number",
@@ -795,7 +836,7 @@ class _Run:
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
         if status != "finished" and (folder / results.FILE_NAME).exists():
-            (folder / results.FILE_NAME).replace(folder / "results.partial.json")
+            (folder / results.FILE_NAME).replace(folder / _PARTIAL)
         words = {"finished": f"finished in {seconds} s", "failed": f"FAILED: {self.message}"}
         self.log.write(words.get(status, self.message))
         self.log.close()
@@ -842,13 +883,18 @@ def _set_aside(folder: Path) -> Path | None:
     """Return where an earlier run's folder was moved to, so that the new one starts empty."""
     if not folder.exists():
         return None
-    aside = folder.with_name(f".previous-{folder.name}")
+    aside = _aside(folder)
     if (aside / results.FILE_NAME).exists() and not (folder / results.FILE_NAME).exists():
         shutil.rmtree(folder)  # a run that did not finish: what it was to replace is worth more
         return aside
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
     return aside
+
+
+def _aside(folder: Path) -> Path:
+    """Return where a run's folder lies while another run is to take its place."""
+    return folder.with_name(f".previous-{folder.name}")
 
 
 def _environment(token: str, job: Job) -> dict[str, str]:
@@ -976,7 +1022,11 @@ class Silence:
 
 
 class _Lines(Silence):
-    """A line when a notebook starts and one when it ends."""
+    """A line when a notebook starts and one when it ends, which says how many have."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._ended = 0
 
     def started(self, job: Job) -> None:
         """Say that a notebook starts."""
@@ -984,7 +1034,9 @@ class _Lines(Silence):
 
     def ended(self, outcome: Outcome) -> None:
         """Say how a notebook ended."""
-        self.say(_ending(outcome))
+        self._ended += 1
+        count = f"{self._ended} of {self._total}: " if self._total > 1 else ""
+        self.say(count + _ending(outcome))
 
     def say(self, text: str) -> None:
         """Print a line."""

@@ -11,11 +11,11 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helpers import claim, cluster, dispatch, runner
+from helpers import claim, cluster, dispatch, results, runner
 from helpers.nearest import nearest
 from helpers.paths import atomic_file
 from helpers.runner import WrongCall
@@ -27,7 +27,7 @@ FOLDS = 5  # how many the notebooks know
 OWN = {"profile": "--profiles", "fold": "--folds", "seed": "--seeds"}
 """Parameters that a sweep sets itself, and the option that rules each."""
 
-_SCHEMA = 1
+_SCHEMA = 2
 _PATIENCE = 10.0  # seconds that runs of an earlier call may take to notice that it has ended
 
 
@@ -139,6 +139,8 @@ def plan(
         "parameters": common,
         "images": data,
         "kernel": kernel,
+        # on a cluster its workers say it, when they are asked
+        "backend": runner.engine(kernel) if local else None,
     }
     return Sweep(folder, tuple(jobs), asked, tuple(notes))
 
@@ -171,11 +173,12 @@ def run(
     """
     cluster.require_dask()
     _require_same(sweep)  # before a cluster is asked; and again when nobody else can write
-    environments = (
-        [] if address is not None else cluster.environments_for(workers, sweep.asked["kernel"])
-    )
+    kernel = sweep.asked["kernel"]
+    environments = [] if address is not None else cluster.environments_for(workers, kernel)
     with ExitStack() as stack:
         pool = None if address is None else stack.enter_context(cluster.connected(address))
+        if pool is not None:
+            sweep = replace(sweep, asked={**sweep.asked, "backend": pool.engine(kernel)})
         own = stack.enter_context(_claimed(sweep))
         jobs = settled(sweep)
         todo = [job for job in jobs if job.action != "keep"]
@@ -184,9 +187,30 @@ def run(
             if pool is None:
                 pool = stack.enter_context(cluster.local(environments))
             lock = sweep.folder / LOCK
-            pool.require_sight([lock, *dict.fromkeys(job.notebook for job in todo)])
+            images = [job.parameters.get("data_dir") for job in todo]
+            seen = [
+                lock,
+                *(job.notebook for job in todo),
+                *(Path(str(one)) for one in images if one),
+            ]
+            pool.require_sight(list(dict.fromkeys(seen)))
             outcomes |= {end.job.name: end for end in dispatch.run(todo, pool, lock, own)}
     return [outcomes[job.name] for job in jobs]
+
+
+def standing(folder: Path) -> str:
+    """Return in a sentence how far the sweep in a folder has come; ``""`` where there is none.
+
+    Args:
+        folder: with a ``sweep.json``.
+    """
+    try:
+        runs = list(json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["runs"])
+        done = sum((folder / name / results.FILE_NAME).exists() for name in runs)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    more = "" if done == len(runs) else "; the command that began it runs the others"
+    return f"{done} of {len(runs)} runs of this sweep have finished{more}."
 
 
 def finished(sweep: Sweep) -> int:
@@ -288,6 +312,23 @@ def _require_same(sweep: Sweep) -> None:
                 "own. Choose another --output, nothing there is touched."
             )
         return
+    asked = asked_in(path)
+    for name, now in sweep.asked.items():
+        if name == "backend" and None in (now, asked.get(name)):
+            continue  # a cluster without workers, which has not been asked or has not answered
+        if asked.get(name) != now:
+            raise WrongCall(
+                f"{sweep.folder} holds another sweep ({name} there: {_in_words(asked.get(name))}; "
+                f"now: {_in_words(now)}). Repeat that one, or choose another --output."
+            )
+
+
+def asked_in(path: Path) -> dict[str, Any]:
+    """Return what a ``sweep.json`` says was asked.
+
+    Raises:
+        WrongCall: it cannot be read, or is of another version.
+    """
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
         asked, schema = dict(there["asked"]), there["schema"]
@@ -295,12 +336,7 @@ def _require_same(sweep: Sweep) -> None:
         raise WrongCall(f"{path} cannot be read ({error!r}): choose another --output.") from error
     if schema != _SCHEMA:
         raise WrongCall(f"{path} was written by another version of helpers (schema {schema}).")
-    for name, now in sweep.asked.items():
-        if asked.get(name) != now:
-            raise WrongCall(
-                f"{sweep.folder} holds another sweep ({name} there: {_in_words(asked.get(name))}; "
-                f"now: {_in_words(now)}). Repeat that one, or choose another --output."
-            )
+    return asked
 
 
 def _in_words(value: object) -> str:
@@ -314,9 +350,9 @@ def _in_words(value: object) -> str:
 
 
 def _write(sweep: Sweep) -> None:
-    """Write down what was asked."""
+    """Write down what was asked, where it does not stand there already."""
     path = sweep.folder / FILE_NAME
-    if path.exists():
+    if path.exists() and (sweep.asked["backend"] is None or asked_in(path) == sweep.asked):
         return
     record = {
         "schema": _SCHEMA,

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from helpers import backend, mapped, memory, parallel
 from helpers.loading import Batches, ahead
 from helpers.losses import DiceCrossEntropy, DiceScore
-from helpers.paths import atomic_file, data_home, explained
+from helpers.paths import atomic_file, data_home, explained, turn
 from helpers.progress import progress
 from helpers.trainee import BestModel, OneLine, moved_with, with_augmentation
 
@@ -251,19 +251,13 @@ def extract_features(
     path = data_home() / "cache" / f"{cache.stem}-{extractor.name}-{weights.hexdigest()}.npy"
     shape = (len(index), *extractor.output_shape[1:])
     stored = _stored_features(path, shape)
-    if stored is None:
-        batches = Batches(index, batch_size)
-        kind = np.lib.format.dtype_to_descr(np.dtype(np.float32))
-        header = {"descr": kind, "fortran_order": False, "shape": shape}
-        try:
-            with atomic_file(path) as temporary, temporary.open("wb") as stream:
-                np.lib.format.write_array_header_1_0(stream, header)
-                for found in _outputs(extractor, batches):
-                    stream.write(found.astype(np.float32).tobytes())
-        except OSError as error:
-            what = f"The image cache in {path.parent}"
-            raise explained(error, what, 4 * int(np.prod(shape))) from error
-        stored = np.load(path, mmap_mode="r")
+    if stored is not None:
+        return stored
+    with turn(path):
+        stored = _stored_features(path, shape)  # another process may have computed them meanwhile
+        if stored is None:
+            _write_features(path, shape, _outputs(extractor, Batches(index, batch_size)))
+            stored = np.load(path, mmap_mode="r")
     return stored
 
 
@@ -514,6 +508,20 @@ def _class_weights(
         return dict(zip(known.tolist(), weights.tolist(), strict=True))
     _check_weights(class_weight, labels)
     return dict(class_weight)
+
+
+def _write_features(path: Path, shape: tuple[int, ...], outputs: Iterator[np.ndarray]) -> None:
+    """Write features batch by batch."""
+    kind = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    try:
+        with atomic_file(path) as temporary, temporary.open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for found in outputs:
+                stream.write(found.astype(np.float32).tobytes())
+    except OSError as error:
+        what = f"The image cache in {path.parent}"
+        raise explained(error, what, 4 * int(np.prod(shape))) from error
 
 
 def _stored_features(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

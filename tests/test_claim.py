@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import claim
+from helpers import claim, paths
 
 ROOT = Path(claim.__file__).resolve().parent.parent
 HOLD = """\
@@ -71,7 +71,7 @@ def test_without_locks_a_living_process_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on some network drives."""
-    monkeypatch.setattr(claim, "lock", lambda file: None)
+    monkeypatch.setattr(paths, "lock", lambda file: None)
     path = tmp_path / ".claim"
     with claim.alone(path) as own, pytest.raises(claim.ClaimedError), claim.alone(path):
         pass
@@ -84,7 +84,7 @@ def test_a_process_that_started_later_is_not_the_one_that_claimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its number was given out again, to whoever has it now."""
-    monkeypatch.setattr(claim, "lock", lambda file: None)
+    monkeypatch.setattr(paths, "lock", lambda file: None)
     path = tmp_path / ".claim"
     own = claim.Claim.new()
     claim.write(path, claim.Claim(own.process, own.machine, "mark", own.started - 3600))

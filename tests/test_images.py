@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -725,3 +727,23 @@ def test_a_jpeg_mask_that_is_not_clean_is_refused_with_the_reason(tmp_path: Path
     noisy = np.where(rng.random((64, 64)) < 0.5, 255, 0).astype(np.uint8)
     with pytest.raises(UnreadableImageError, match=r"a mask of .* values"):
         read_mask(save(tmp_path / "a.jpg", noisy, quality=50), 64)
+
+
+def test_of_two_who_want_a_cache_one_builds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTORIALS_DATA", str(tmp_path / "home"))
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "one.png")
+    original, built = images._write_cache, []
+
+    def slowly(*arguments: Any) -> None:
+        built.append(1)
+        time.sleep(0.5)
+        original(*arguments)
+
+    monkeypatch.setattr(images, "_write_cache", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: images.build_cache([str(tmp_path / "one.png")], 4), "abc"))
+    assert built == [1]
+    assert len({cache.path for cache in found}) == 1
+    assert all(np.load(cache.path).max() == 255 for cache in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from tiny_images import SIZE, small_index
 
@@ -55,6 +56,43 @@ def test_another_error_passes_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, memory.explained(32, 224):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3.73 GiB for an array with shape (1000000, 1000)"),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"
+        ),
+        RuntimeError("OOM when … on device:CPU:0 by allocator mklcpu; out of memory"),
+    ],
+)
+def test_a_full_machine_is_known_whatever_library_met_it(error: Exception) -> None:
+    text = memory.describe(error)
+    assert memory.is_full(text)
+    assert not memory.is_on_gpu(text)
+
+
+@pytest.mark.parametrize("text", ["No algorithm worked!", "Failed to allocate 512.0MiB on device"])
+def test_a_full_card_is_known_by_other_words(text: str) -> None:
+    assert memory.is_full(f"NotFoundError: {text}")
+    assert memory.is_on_gpu(text)
+
+
+def test_numpys_own_error_is_known() -> None:
+    with pytest.raises(MemoryError) as caught:
+        np.empty((1 << 24, 1 << 24))
+    text = memory.describe(caught.value)
+    assert memory.is_full(text)
+    assert not memory.is_on_gpu(text)
+    assert not memory.is_full("DeviceMemoryError: told already")
+
+
+def test_a_full_disk_is_no_full_memory() -> None:
+    """TensorFlow calls both by one name."""
+    assert not memory.is_full("ResourceExhaustedError: model.keras; No space left on device")
 
 
 def test_what_is_told_once_is_not_told_again() -> None:

@@ -1,11 +1,14 @@
 """Data home and atomic writes: all of a file or folder appears, or nothing."""
 
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from helpers import paths
+from helpers.paths import turn
 
 
 class BrokenError(Exception):
@@ -129,3 +132,51 @@ def test_two_at_once_keep_the_first(tmp_path: Path) -> None:
             (quick / "quick.txt").touch()
     assert [path.name for path in target.iterdir()] == ["quick.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["sample"]
+
+
+# --- one after another --------------------------------------------------------------------
+
+
+def test_one_process_after_another_makes_a_file(tmp_path: Path) -> None:
+    target, order, inside = tmp_path / "cache" / "pixels.npy", [], threading.Event()
+
+    def second() -> None:
+        inside.wait()
+        with turn(target):
+            order.append("second in" if target.exists() else "second in too early")
+
+    other = threading.Thread(target=second)
+    other.start()
+    with turn(target):
+        inside.set()
+        time.sleep(0.5)
+        target.touch()
+        order.append("first out")
+    other.join()
+    assert order == ["first out", "second in"]
+    assert [path.name for path in target.parent.iterdir()] == ["pixels.npy"]
+
+
+def test_a_dead_process_s_lock_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / ".pixels.npy.lock").write_text("left by a process that was killed")
+    with turn(tmp_path / "pixels.npy"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_lock_can_be_written_nobody_waits(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with turn(tmp_path / "file" / "pixels.npy"):  # the error comes from what is to be written
+        pass
+
+
+def test_who_waits_says_so_to_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "unattended", lambda: False)
+    monkeypatch.setattr(paths, "_LOOK", 0.01)
+    answers = iter([False, False, True])
+    monkeypatch.setattr(paths, "lock", lambda file: next(answers))
+    with turn(tmp_path / "pixels.npy"):
+        pass
+    assert capsys.readouterr().err.count("this one waits for it") == 1

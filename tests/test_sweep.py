@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
 from tiny_notebooks import PARAMETERS, SAVE, write_notebook
 
-from helpers import claim, cluster, kernels, report, results, runner, sweep
+from helpers import claim, cluster, dispatch, kernels, report, results, runner, sweep
 from helpers.__main__ import main
 
 ROOT = Path(sweep.__file__).resolve().parent.parent
@@ -307,7 +309,7 @@ def test_a_folder_of_anything_else_is_not_touched(stand: Path) -> None:
     asked.folder.mkdir()
     (asked.folder / "thesis.txt").touch()
     for text, message in ((None, r"holds files, and no sweep\.json"), ("{", "cannot be read"),
-                          ('{"schema": 2, "asked": {}}', "another version")):  # fmt: skip
+                          ('{"schema": 1, "asked": {}}', "another version")):  # fmt: skip
         if text is not None:
             (asked.folder / "sweep.json").write_text(text)
         with pytest.raises(runner.WrongCall, match=message):
@@ -463,6 +465,8 @@ def test_a_sweep_outlives_a_dead_worker_a_full_disk_and_a_failing_notebook(
 
     assert "[Errno 28] No space left on device; it is tried on another worker" in err
     assert err.count("good/sample/fold1-seed0: finished in ") == 1
+    assert "6 of 6: " in err
+    assert "has gone: what it ran begins anew on another one." in err
     assert "1 of 6 runs failed; the same command tries them again:" in out
     log = Path("out/fails/sample/seed0/log.txt").absolute()
     assert (
@@ -531,13 +535,19 @@ def test_a_sweep_that_lost_its_scheduler_goes_on_with_the_same_call(
         pool.require_sight([stand])
         with pytest.raises(runner.WrongCall, match=r"does not see .*elsewhere: notebooks, data"):
             pool.require_sight([stand, stand / "elsewhere"])
+        assert pool.engine("python3") == os.environ["KERAS_BACKEND"]
+        answers = {"tcp://a": "jax", "tcp://b": "tensorflow"}
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster.Pool, "_asked", lambda *_: answers)
+            with pytest.raises(runner.WrongCall, match="a jax, tcp://b tensorflow"):
+                pool.engine("python3")
 
     process.kill()
     out, err = call.communicate(timeout=60)
     assert (call.returncode, out) == (1, "")
     # Before them there may be a line that no worker was there yet.
     ended, last = err.splitlines()[-2:]
-    assert ended.startswith("good/sample/seed0: finished in ")
+    assert ended.startswith("1 of 2: good/sample/seed0: finished in ")
     assert last == (
         f"helpers: the scheduler at {address} has gone. 1 of 2 runs have finished and stay in "
         f"{stand}/out; the same command runs the others."
@@ -565,3 +575,122 @@ def test_ctrl_c_leaves_no_process_and_says_how_to_go_on(stand: Path) -> None:
     assert "Traceback" not in err
     assert all(map(_gone, numbers))
     assert not (stand / "runs" / "sweep" / sweep.LOCK).exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_is_one_line(stand: Path) -> None:
+    """Half a cluster cannot be ended in order: it is started, and then ended."""
+    call = _call("good", "--workers", "2")
+    _wait((stand / "runs" / "sweep" / sweep.LOCK).exists, 60)  # the workers come next
+    for _ in range(3):
+        time.sleep(0.3)
+        os.killpg(call.pid, signal.SIGINT)
+    out, err = call.communicate(timeout=60)
+    assert call.returncode == 130
+    assert "Traceback" not in err, err
+    assert (out + err).count("nterrupted") == 1
+    assert not (stand / "runs" / "sweep" / sweep.LOCK).exists()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_hangs_can_be_left(
+    stand: Path, scheduler: tuple[str, subprocess.Popen[bytes]]
+) -> None:
+    """It answers no question any more, and its connections stay open."""
+    address, process = scheduler
+    write_notebook(stand.parent / "notebooks" / "01_good.ipynb", WAITS, VARIED)
+    call = _call("good", "--data-dir", str(stand.parent / "data"), "--dask", address)
+    numbers = _numbers(stand / "runs/sweep/good/sample/seed0/pids")
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2)  # so that a question is on its way
+    os.killpg(call.pid, signal.SIGINT)
+    out, err = call.communicate(timeout=60)
+    assert call.returncode == 130, err
+    assert out.startswith("Interrupted: nothing is left running. 0 of 1 runs have finished;")
+    assert "Traceback" not in err
+    _wait(lambda: all(map(_gone, numbers[:2])), 20)
+
+
+def test_a_scheduler_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause is waited for: what was last heard of the workers holds meanwhile."""
+
+    class Silent:
+        address = "tcp://10.0.0.1:8786"
+        answers: ClassVar[list[dict[str, int]]] = [{"a": 1, "b": 1}, {"b": 1, "c": 0}]
+
+        def offered(self, patience: float) -> dict[str, int]:
+            if not self.answers:
+                raise TimeoutError
+            return self.answers.pop(0)
+
+    class Screen(runner.Silence):
+        said: ClassVar[list[str]] = []
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
+    monkeypatch.setattr(dispatch, "_LOOK", 0.0)
+    offers = dispatch._Offers(Silent())  # type: ignore[arg-type]
+    assert offers.now(Screen()) == {"a": 1, "b": 1}
+    assert offers.now(Screen()) == {"b": 1}
+    assert Screen.said == ["The worker a has gone: what it ran begins anew on another one."]
+    assert offers.fewer
+    assert offers.now(Screen()) == {"b": 1}
+    monkeypatch.setattr(dispatch, "SILENCE", -1.0)
+    with pytest.raises(cluster.SchedulerGoneError, match=Silent.address):
+        offers.now(Screen())
+
+
+def test_another_backend_is_another_sweep(stand: Path) -> None:
+    """Their runs would be averaged; a cluster that has not been asked is no other one."""
+    first = sweep.plan(["good"], {}, output="out")
+    first.folder.mkdir()
+    unasked = sweep.plan(["good"], {}, output="out", local=False)
+    assert unasked.asked["backend"] is None
+    sweep._write(unasked)
+    sweep._write(first)  # the backend is known now
+    sweep._write(unasked)
+    assert sweep.asked_in(first.folder / sweep.FILE_NAME) == first.asked
+    assert first.asked["backend"] == os.environ["KERAS_BACKEND"]
+    assert len(sweep.settled(unasked)) == 1
+    other = replace(first, asked={**first.asked, "backend": "abacus"})
+    with pytest.raises(runner.WrongCall, match=r"backend there: .*; now: abacus"):
+        sweep.settled(other)
+
+
+def test_a_run_that_died_with_its_worker_leaves_a_folder_in_order(stand: Path) -> None:
+    """As any other run that failed: a reason in its log, nobody at work, no half results."""
+    (job,) = sweep.plan(["good"], {}).jobs
+    runner.settle_dead(job, "nothing there")  # and nothing happens
+    assert not job.folder.exists()
+    _finish(job)
+    claim.write(job.folder / runner.RUNNING, claim.Claim(1, "node7", "mark"))
+    aside = job.folder.with_name(f".previous-{job.folder.name}")
+    aside.mkdir()
+    runner.settle_dead(job, "every worker that ran it died")
+    assert not aside.exists()
+    assert not (job.folder / runner.RUNNING).exists()
+    entry = report.read(job.folder)
+    assert (entry.status, entry.problem) == ("failed", "every worker that ran it died")
+    assert runner.owner(job.folder) is None
+
+
+def test_a_report_says_how_far_a_sweep_has_come(
+    stand: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = sweep.plan(["all"], {}, folds=3)
+    first, second, *_ = asked.jobs
+    _finish(first)
+    _finish(second)
+    (second.folder / "results.json").unlink()
+    with (second.folder / runner.LOG).open("a") as log:
+        log.write("2026-01-01 00:00:09 interrupted in cell 3 of 5 (In [2])\n")
+    sweep._write(asked)
+    assert main(["report", str(asked.folder)]) == 0
+    out = capsys.readouterr().out
+    assert "\n1 of 4 runs of this sweep have finished; the command that began it runs the" in out
+    assert [entry.status for entry in report.collect(asked.folder)] == ["finished", "interrupted"]
+    page = (asked.folder / "report.html").read_text(encoding="utf-8")
+    assert "1 of 4 runs of this sweep have finished" in page
+    assert 'class="badge interrupted"' in page
+    assert sweep.standing(stand) == ""

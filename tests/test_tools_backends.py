@@ -57,6 +57,15 @@ def test_each_disagreement_is_told(changed: dict[str, Any], message: str) -> Non
     assert line in backends.page(records)
 
 
+def test_what_was_not_compared_is_told() -> None:
+    """No run of the notebook on the first backend has left its weights: that is no agreement."""
+    bare = record("jax")
+    lines = backends.disagreements([record("tensorflow"), bare])
+    assert lines == [
+        f"malaria on jax: {what} were not compared" for what in ("weights", "features")
+    ]
+
+
 def test_another_choice_is_told_and_each_network_still_compared() -> None:
     """Validation chose A there and B here: the main figures are those of two networks."""
     good, bad = FIGURE, FIGURE | {"value": 0.7, "low": 0.6, "high": 0.8}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -652,6 +653,24 @@ def test_other_images_or_weights_are_other_features(
     np.testing.assert_allclose(backwards, whole[::-1], atol=1e-6)
     assert np.abs(extract_features(tiny_extractor(seed=1), tiny_index) - whole).max() > 1e-3
     assert computed == [36, 3, 36, 36]
+
+
+def test_features_that_another_process_computes_are_waited_for(
+    tiny_index: Index, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = training.turn
+
+    @contextmanager
+    def late(path: Path) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "turn", original)
+            extract_features(tiny_extractor(), tiny_index)  # as another process does meanwhile
+        with original(path):
+            yield
+
+    monkeypatch.setattr(training, "turn", late)
+    assert extract_features(tiny_extractor(), tiny_index).shape == (36, 5)
+    assert computed == [36]
 
 
 def test_features_of_an_interrupted_run_leave_nothing(

@@ -130,8 +130,10 @@ def disagreements(records: Sequence[Record]) -> list[str]:
         if record["split_hash"] != known["split_hash"]:
             found.append(f"{what}: another split than on {FIRST}")
         for name, most in (("weights", WEIGHTS_APART), ("features", FEATURES_APART)):
-            if not record.get(f"{name}_apart", 0.0) <= most:
-                apart = record[f"{name}_apart"]
+            apart = record.get(f"{name}_apart")
+            if apart is None:
+                found.append(f"{what}: {name} were not compared")
+            elif not apart <= most:  # NaN is no agreement
                 found.append(f"{what}: {name} differ by {apart:.1e}, more than {most:g}")
         alike = same_choice(record, known)
         for name, figure in record["figures"].items():
