@@ -125,9 +125,9 @@ def mean(runs: Sequence[results.Record], name: str) -> Mean:
         pass  # written before runs said what they tested
     elif len(tests) == 1:
         found = _over_one_test([run["figures"][name] for run in runs])
-    elif len(tests) >= FEWEST and all(map(_share_tested, runs)):
-        share = fmean(_share_tested(run) or 0.0 for run in runs)
-        found = _over_tests([_average(one, name)["value"] for one in tests.values()], share)
+    elif len(tests) >= FEWEST and all(map(share_tested, runs)):
+        share = fmean(share_tested(run) or 0.0 for run in runs)
+        found = over_tests([_average(one, name)["value"] for one in tests.values()], share)
     if found is None:
         values = [run["figures"][name]["value"] for run in runs]
         return Mean(fmean(values), min(values), max(values), "range", len(runs))
@@ -191,7 +191,7 @@ def _is_over_everybody(run: results.Record, name: str) -> bool:
     return tested is not None and int(run["figures"][name]["n"]) > int(tested["patients"])
 
 
-def _share_tested(run: results.Record) -> float | None:
+def share_tested(run: results.Record) -> float | None:
     """Return how many patients were tested for each one that was not."""
     parts = {part: one["patients"] for part, one in run["data"].get("parts", {}).items()}
     tested = parts.pop("test", 0)
@@ -215,7 +215,7 @@ def _average(runs: Sequence[results.Record], name: str) -> dict[str, float]:
     return {key: fmean(figure[key] for figure in figures) for key in ("value", "low", "high")}
 
 
-def _over_tests(values: Sequence[float], share: float) -> tuple[float, float, float]:
+def over_tests(values: Sequence[float], share: float) -> tuple[float, float, float]:
     """Return the mean and the corrected resampled t-interval.
 
     Args:

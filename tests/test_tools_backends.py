@@ -80,6 +80,72 @@ def test_another_choice_is_told_and_each_network_still_compared() -> None:
     assert "AUC a is 0.650" in line
 
 
+def of_folds(backend: str, *values: float, **changed: Any) -> dict[str, Any]:
+    """Return the record of runs on as many folds as there are values."""
+    middle = sum(values) / len(values)
+    mean = {"value": middle, "low": middle - 0.05, "high": middle + 0.05, "kind": "interval"}
+    return {
+        "tutorial": "malaria", "backend": backend, "main": ["auc"], "machine": "two cores",
+        "share_tested": 0.25, "splits": {str(fold): "abcd" for fold in range(len(values))},
+        "means": {"auc": mean}, "values": {"auc": list(values)},
+    } | changed  # fmt: skip
+
+
+def test_means_of_folds_take_the_place_of_one_run() -> None:
+    """One run's interval over patients does not hold what another training makes of it."""
+    apart = {"figures": {"auc": FIGURE | {"value": 0.7, "low": 0.6, "high": 0.8}}}
+    records = [record("tensorflow"), copy.deepcopy(other()) | apart]
+    assert len(backends.disagreements(records)) == 1
+    means = [of_folds("tensorflow", 0.8, 0.9, 0.85), of_folds("jax", 0.83, 0.89, 0.86)]
+    assert backends.disagreements(records, means) == []
+    (row,) = backends.table_of_means(means).splitlines()[2:]
+    # t(2) = 4.303 times the spread of 0.03, -0.01 and 0.01, times the root of 1/3 + 1/4
+    assert row == (
+        "| malaria | AUC | 0.850 (0.800–0.900) | jax 0.860 (0.810–0.910) | 0.010 (−0.056–0.076) |"
+    )
+    assert row in backends.page(records, means)
+    assert row not in backends.page(records)
+    assert backends.disagreements(records, means[:1]) == backends.disagreements(records)
+    assert backends.table_of_means(means[:1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"splits": {"0": "beef"}}, "malaria on jax, 1 folds: other splits than on tensorflow"),
+        ({"means": {"auc": FIGURE | {"value": 0.7}}}, "the mean of AUC is 0.700"),
+    ],
+)
+def test_means_that_differ_are_told(changed: dict[str, Any], message: str) -> None:
+    low = of_folds("tensorflow", 0.95, 0.96, 0.97)
+    records = [record("tensorflow"), other()]
+    assert backends.disagreements(records, [low, of_folds("jax", 0.95, 0.96, 0.97)]) == []
+    (line,) = backends.disagreements(records, [low, of_folds("jax", 0.95, 0.96, 0.97, **changed)])
+    assert message in line
+
+
+def test_runs_on_folds_are_one_sweep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        commands.append(command)
+        return backends.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(backends, "WORK", tmp_path)
+    monkeypatch.setattr(backends, "_missing", lambda engine: "")
+    monkeypatch.setattr(backends.subprocess, "run", run)
+    words = ["--no-tests", "--folds", "5", "--notebooks", "malaria", "--backends", "jax"]
+    assert backends.main(words) == 0
+    (command,) = commands
+    assert command[1:6] == ["-m", "helpers", "sweep", "malaria", "--folds"]
+    assert str(tmp_path / "jax" / "malaria" / "folds") in command
+    with pytest.raises(SystemExit):
+        backends.main(["--folds", "2"])
+    assert "invalid choice: 2" in capsys.readouterr().err
+
+
 def test_a_figure_counts_where_one_interval_holds_it() -> None:
     sure = FIGURE | {"value": 1.0, "low": 1.0, "high": 1.0}
     assert backends.within(sure, FIGURE | {"value": 0.99, "low": 0.97, "high": 1.0})

@@ -2,8 +2,11 @@
 
     python -m tools.backends                                    (what `make test-backends` calls)
     python -m tools.backends --no-tests --backends tensorflow jax --notebooks malaria
+    python -m tools.backends --no-tests --folds 5 --notebooks brain_mri     (means of five folds)
     python -m tools.backends --record "two processor cores"     (afterwards: into docs/backends.md)
 
+One run on each backend differs by the random numbers of its training, too, of which its interval
+over patients knows nothing: where both have run all folds, their means are compared instead.
 Each run has a data home of its own, so that none takes what another has computed. A backend that
 is not installed is left out, and it is said how to install it.
 """
@@ -22,12 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from helpers import ENGINES, kernels, registry, results, runner
+from helpers import ENGINES, kernels, pooling, registry, results, runner, sweep
 from tools.real_data import to_text, write
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WORK = CHECKOUT / "artifacts" / "backends"
 RECORDS = CHECKOUT / "docs" / "backends"
+FOLDS = RECORDS / "folds"  # of runs on all folds
 PAGE = CHECKOUT / "docs" / "backends.md"
 REMARKS = RECORDS / "remarks.md"  # written by hand: what the table means
 FIRST = ENGINES[0]  # what the others are compared with
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--notebooks", nargs="+", default=["all"], help="default: all")
     parser.add_argument("--no-tests", action="store_true", help="notebooks only")
     parser.add_argument("--no-notebooks", action="store_true", help="tests only")
+    parser.add_argument("--folds", type=int, choices=range(pooling.FEWEST, sweep.FOLDS + 1),
+                        help="run each notebook on so many folds, instead of once")  # fmt: skip
     parser.add_argument("--record", metavar="MACHINE", help="run nothing: put what was run into "
                         "docs/backends, and say on which machine, in words")  # fmt: skip
     given = parser.parse_args(arguments)
@@ -67,11 +73,13 @@ def main(arguments: Sequence[str]) -> int:
         if not given.no_tests and not _tested(engine):
             failed.append(f"{engine}: tests failed, see {WORK / engine / 'tests.log'}")
         for tutorial in [] if given.no_notebooks else notebooks:
-            if not _ran(engine, tutorial):
+            if not (
+                _swept(engine, tutorial, given.folds) if given.folds else _ran(engine, tutorial)
+            ):
                 failed.append(f"{engine}: {tutorial} failed, see {WORK / engine / tutorial}")
-    records = _runs("")
-    problems = disagreements(records)
-    print("\n" + table(records))
+    records, means = _runs(""), _sweeps("")
+    problems = disagreements(records, means)
+    print("\n" + "\n\n".join(filter(None, (table(records), table_of_means(means)))))
     for engine, reason in skipped.items():
         print(f"skipped: {engine}: {reason}")
     for line in (*failed, *problems):
@@ -109,6 +117,41 @@ def essence(folder: Path, engine: str, tutorial: str, machine: str) -> Record:
     return found
 
 
+def essence_of_folds(folder: Path, engine: str, tutorial: str, machine: str) -> Record:
+    """Return what of the runs on several folds is recorded.
+
+    Args:
+        folder: of all runs: ``<engine>/<tutorial>/folds`` is that of a sweep.
+        engine: the backend.
+        tutorial: the notebook.
+        machine: what it ran on, in words.
+    """
+    found = sorted((folder / engine / tutorial / "folds").rglob(results.FILE_NAME))
+    runs = [results.load(path.parent) for path in found]
+    names = [
+        name
+        for name in runs[0]["figures"]
+        if any(name == main or name.startswith(f"{main}_") for main in runs[0]["main"])
+        and all(name in run["figures"] for run in runs)
+    ]
+    means = {name: pooling.mean(runs, name) for name in names}
+    shares = [pooling.share_tested(run) or 0.0 for run in runs]
+    return {
+        **{key: runs[0][key] for key in ("tutorial", "backend", "device", "seed", "main")},
+        "version": runs[0]["versions"].get(runs[0]["backend"]),
+        "keras": runs[0]["versions"]["keras"],
+        "machine": machine,
+        "share_tested": sum(shares) / len(shares),
+        "splits": {str(run["fold"]): run["data"]["split_hash"] for run in runs},
+        "means": {
+            name: {"value": one.value, "low": one.low, "high": one.high, "kind": one.kind}
+            for name, one in means.items()
+        },
+        "values": {name: [run["figures"][name]["value"] for run in runs] for name in names},
+        "seconds": [round(run["seconds"]) for run in runs],
+    }
+
+
 def largest_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
     """Return the largest difference of arrays of the same names; infinity where names differ."""
     if not one or {name: array.shape for name, array in one.items()} != {
@@ -118,9 +161,15 @@ def largest_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
     return max(float(np.abs(one[name] - other[name]).max(initial=0)) for name in one)
 
 
-def disagreements(records: Sequence[Record]) -> list[str]:
-    """Return a line for each thing in which a backend differs more than it may."""
-    found = []
+def disagreements(records: Sequence[Record], means: Sequence[Record] = ()) -> list[str]:
+    """Return a line for each thing in which a backend differs more than it may.
+
+    Args:
+        records: of single runs.
+        means: of runs on several folds; what these have on both backends is compared there.
+    """
+    found = _disagreements_of_means(means)
+    averaged = {(one["tutorial"], one["backend"]) for one, _ in _pairs(means)}
     first = {record["tutorial"]: record for record in records if record["backend"] == FIRST}
     for record in records:
         known = first.get(record["tutorial"])
@@ -135,6 +184,8 @@ def disagreements(records: Sequence[Record]) -> list[str]:
                 found.append(f"{what}: {name} were not compared")
             elif not apart <= most:  # NaN is no agreement
                 found.append(f"{what}: {name} differ by {apart:.1e}, more than {most:g}")
+        if (record["tutorial"], record["backend"]) in averaged:
+            continue
         alike = same_choice(record, known)
         for name, figure in record["figures"].items():
             named = any(name.startswith(f"{main}_") for main in record["main"])
@@ -144,6 +195,32 @@ def disagreements(records: Sequence[Record]) -> list[str]:
                              f"and {results.with_interval(known['figures'][name])} on "
                              f"{FIRST}")  # fmt: skip
     return found
+
+
+def _pairs(records: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Return each record of another backend with that of the first one, where there is one."""
+    first = {record["tutorial"]: record for record in records if record["backend"] == FIRST}
+    return [
+        (record, first[record["tutorial"]])
+        for record in records
+        if record["backend"] != FIRST and record["tutorial"] in first
+    ]
+
+
+def _disagreements_of_means(means: Sequence[Record]) -> list[str]:
+    """Return a line for each mean over folds that lies apart, or folds that are others."""
+    found = []
+    for record, known in _pairs(means):
+        what = f"{record['tutorial']} on {record['backend']}, {len(record['splits'])} folds"
+        if record["splits"] != known["splits"]:
+            found.append(f"{what}: other splits than on {FIRST}")
+        for name in record["means"].keys() & known["means"].keys():
+            one, other = record["means"][name], known["means"][name]
+            if not within(one, other):
+                found.append(f"{what}: the mean of {results.label(name)} is "
+                             f"{results.with_interval(one)}, and {results.with_interval(other)} "
+                             f"on {FIRST}")  # fmt: skip
+    return sorted(found)
 
 
 def within(one: Record, other: Record) -> bool:
@@ -193,13 +270,43 @@ def table(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def page(records: Sequence[Record] | None = None) -> str:
+def table_of_means(means: Sequence[Record]) -> str:
+    """Return a Markdown table of means over folds, a row for each figure; ``""`` without any.
+
+    The difference is the mean of those of the folds, each tested on the same patients, with the
+    interval of ``pooling.over_tests``.
+    """
+    lines = []
+    for record, known in _pairs(means):
+        for name, one in record["means"].items():
+            if name not in known["means"]:
+                continue
+            pairs = zip(record["values"][name], known["values"][name], strict=True)
+            middle, low, high = pooling.over_tests(
+                [ours - theirs for ours, theirs in pairs], record["share_tested"]
+            )
+            apart = results.with_interval({"value": middle, "low": low, "high": high})
+            lines.append(f"| {record['tutorial']} | {results.label(name)} "
+                         f"| {results.with_interval(known['means'][name])} "
+                         f"| {record['backend']} {results.with_interval(one)} "
+                         f"| {apart} |")  # fmt: skip
+    if not lines:
+        return ""
+    return "\n".join(
+        [f"| tutorial | figure, mean of the folds | {FIRST} | other backend | difference |",
+         "|---|---|---|---|---|", *lines]
+    )  # fmt: skip
+
+
+def page(records: Sequence[Record] | None = None, means: Sequence[Record] | None = None) -> str:
     """Return the page on the backends, from the records in docs/backends."""
     stored = records is None
     if records is None:
         records = [json.loads(path.read_text("utf-8")) for path in sorted(RECORDS.glob("*.json"))]
-    machines = sorted({record["machine"] for record in records})
-    wrong = disagreements(records)
+        means = [json.loads(path.read_text("utf-8")) for path in sorted(FOLDS.glob("*.json"))]
+    means = means or []
+    machines = sorted({record["machine"] for record in (*records, *means)})
+    wrong = disagreements(records, means)
     parts = [
         "# The same notebooks on other backends",
         "<!-- Written by `make docs` from docs/backends: change tools/backends.py. -->",
@@ -213,11 +320,18 @@ def page(records: Sequence[Record] | None = None) -> str:
         f"the frozen backbone to {FEATURES_APART:g}; and of each network's figures, one within "
         "the other's interval. Trained networks are not equal, for augmentation and dropout draw "
         "other random numbers on each; so validation may choose another network, and then the "
-        f"main figures are those of another network. Differences are those from {FIRST}.",
+        "main figures are those of another network. An interval over patients knows nothing of "
+        "another training, and may be too narrow to hold it: where a tutorial was run on several "
+        "folds on both, their means are compared instead, whose intervals hold how much the runs "
+        f"differ. Differences are those from {FIRST}.",
     ]
     if records:
         parts += [table(records), f"Measured on: {'; '.join(machines)}. The samples are synthetic: "
                   "no figure here says anything about patients."]  # fmt: skip
+        if _pairs(means):
+            parts += [table_of_means(means), "Means of folds have the corrected interval of "
+                      "[results.md](results.md); so has the difference, the mean of those of each "
+                      "fold."]  # fmt: skip
         parts.append("They agree." if not wrong else "They do not agree:\n\n"
                      + "\n".join(f"- {line}" for line in wrong))  # fmt: skip
         if stored and REMARKS.exists():
@@ -270,6 +384,17 @@ def _ran(engine: str, tutorial: str) -> bool:
     return not any(codes)
 
 
+def _swept(engine: str, tutorial: str, folds: int) -> bool:
+    """Return whether a notebook ran on all folds on a backend."""
+    folder = WORK / engine / tutorial / "folds"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "-m", "helpers", "sweep", tutorial, "--folds", str(folds),
+               "--output", str(folder), "--cell-timeout", LIMIT, "--timeout", LIMIT]  # fmt: skip
+    print(f"{engine}: {tutorial}, {folds} folds …", flush=True)
+    environment = _environment(engine, tutorial)
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode == 0
+
+
 def _environment(engine: str, purpose: str) -> dict[str, str]:
     """Return the environment of a run: its backend, and a data home of its own."""
     return os.environ | {
@@ -290,13 +415,27 @@ def _runs(machine: str) -> list[Record]:
     ]
 
 
+def _sweeps(machine: str) -> list[Record]:
+    """Return the records of all tutorials that were run on several folds."""
+    return [
+        essence_of_folds(WORK, engine, path.parent.name, machine)
+        for engine in ENGINES
+        for path in sorted((WORK / engine).glob("*/folds"))
+        if any(path.rglob(results.FILE_NAME))
+    ]
+
+
 def _record(machine: str) -> int:
     """Put what was run into docs/backends, and write the page."""
-    records = _runs(machine)
-    if not records:
+    records, means = _runs(machine), _sweeps(machine)
+    if not records and not means:
         print(f"tools.backends: no run in {WORK}: call  make test-backends", file=sys.stderr)
         return 2
-    texts = {RECORDS / f"{one['tutorial']}-{one['backend']}.json": to_text(one) for one in records}
+    texts = {
+        folder / f"{one['tutorial']}-{one['backend']}.json": to_text(one)
+        for folder, found in ((RECORDS, records), (FOLDS, means))
+        for one in found
+    }
     for path, text in texts.items():
         write(path, text)
     write(PAGE, page())
