@@ -290,7 +290,7 @@ def _run(folder: Path) -> Figures:
         "train", lambda: epoch_seconds(trainee, *backend.prefetched(read))
     )
     features = watch.step("features", lambda: training.extract_features(extractor, split))
-    head = watch.step("head", lambda: training.fit_frozen(features, split))
+    head = watch.step("head", lambda: training.fit_frozen(features, index, split))
     scores = watch.step("ask", lambda: head.predict(features, test.index)[:, 1])
     watch.step("evaluate", lambda: metrics.evaluate(test["label"], scores, test["patient"]))
     cache = Path(index.attrs["cache"])

@@ -13,7 +13,7 @@ import os
 import queue
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
@@ -44,29 +44,32 @@ class Pool:
     client: Any  # a dask.distributed.Client
     address: str  # of the scheduler
 
-    def offered(self, patience: float = ANSWER) -> dict[str, int]:
-        """Return how many notebooks each worker runs at a time, by the worker's address.
-
-        Args:
-            patience: seconds that the scheduler may take to answer.
+    def question(self) -> Question:
+        """Ask how many notebooks each worker runs at a time; the answer may be waited for.
 
         Raises:
             SchedulerGoneError: the connection is lost.
-            TimeoutError: nobody has answered yet.
         """
         if self.client.status != "running":
             raise SchedulerGoneError(self.address)
-        with self.answering():
-            # Not client.scheduler_info(): Dask refreshes what that returns every two seconds,
-            # without the workers, and a look at the wrong moment would find none.
-            found = self.client.sync(
-                self.client.scheduler.identity, n_workers=-1, callback_timeout=patience
-            )
-        workers = found["workers"]
-        return {where: int(one["resources"].get(RESOURCE, 0)) for where, one in workers.items()}
+        # Not client.scheduler_info(): Dask refreshes what that returns every two seconds, without
+        # the workers, and a look at the wrong moment would find none.
+        asked = self.client.scheduler.identity(n_workers=-1)
+        loop = self.client.loop.asyncio_loop
+        return Question(self, asyncio.run_coroutine_threadsafe(asked, loop))
+
+    def offered(self) -> dict[str, int]:
+        """Return how many notebooks each worker runs at a time, by the worker's address.
+
+        Raises:
+            SchedulerGoneError: nobody answers.
+        """
+        return self.question().answer(ANSWER)
 
     def engine(self, kernel: str) -> str | None:
         """Return the backend that notebooks compute with on the workers; ``None`` without any.
+
+        A worker that comes later is asked when it gets a run (``dispatch.run_one``).
 
         Args:
             kernel: name of the Jupyter kernel.
@@ -93,9 +96,10 @@ class Pool:
                 )
 
     def _asked(self, question: Callable[..., Any], *words: object) -> dict[str, Any]:
-        """Return what each worker answers to a question, by the worker's address."""
+        """Return what each worker that takes notebooks answers, by the worker's address."""
+        ours = [where for where, number in self.offered().items() if number]
         with self.answering():
-            answers = self.client.run(question, *words, on_error="return")
+            answers = self.client.run(question, *words, workers=ours, on_error="return")
         for where, answer in answers.items():
             if isinstance(answer, BaseException):
                 raise runner.WrongCall(
@@ -109,10 +113,35 @@ class Pool:
         """Turn what Dask raises of a lost connection into a SchedulerGoneError."""
         try:
             yield
-        except (SchedulerGoneError, TimeoutError):
+        except SchedulerGoneError:
             raise
         except (OSError, RuntimeError, CancelledError, asyncio.CancelledError) as error:
             raise SchedulerGoneError(self.address) from error
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question to the scheduler that is under way, so that nobody has to wait for its answer."""
+
+    pool: Pool
+    future: Future[Any]
+
+    def is_answered(self) -> bool:
+        """Return whether ``answer`` will not wait."""
+        return self.future.done()
+
+    def answer(self, patience: float) -> dict[str, int]:
+        """Return how many notebooks each worker runs at a time, by the worker's address.
+
+        Args:
+            patience: seconds to wait at most.
+
+        Raises:
+            SchedulerGoneError: the connection is lost, or there is no answer in that time.
+        """
+        with self.pool.answering():  # a TimeoutError is an OSError
+            workers = self.future.result(timeout=patience)["workers"]
+        return {where: int(one["resources"].get(RESOURCE, 0)) for where, one in workers.items()}
 
 
 def worker(address: str) -> str:
@@ -155,10 +184,7 @@ def connected(address: str) -> Iterator[Pool]:
         ) from error
     try:
         pool = Pool(client, address)
-        try:
-            offered = pool.offered()
-        except TimeoutError:
-            raise SchedulerGoneError(address) from None
+        offered = pool.offered()
         if offered and not any(offered.values()):
             raise runner.WrongCall(
                 f"None of the {len(offered)} workers at {address} offers the resource {RESOURCE}. "
@@ -201,13 +227,17 @@ def local(environments: Sequence[Mapping[str, str]]) -> Iterator[Pool]:
         "distributed.deploy.lost-worker-timeout": "1 hour",
     }
     scheduler = {"cls": Scheduler, "options": place | {"port": 0, "dashboard_address": ":0"}}
-    with ExitStack() as stack:
+    stack = ExitStack()
+    try:
         stack.enter_context(dask.config.set(settings))
         with _interrupted_later():
             with _engine_left_open():
                 cluster = stack.enter_context(SpecCluster(workers=workers, scheduler=scheduler))
             client = stack.enter_context(Client(cluster, timeout=60, set_as_default=False))
         yield Pool(client, cluster.scheduler_address)
+    finally:
+        with runner.signals_into(queue.SimpleQueue()):  # another Ctrl-C would leave half of it
+            stack.close()
 
 
 def environments_for(workers: int | None, kernel: str) -> list[dict[str, str]]:

@@ -17,18 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from helpers import claim, runner
-from helpers.cluster import RESOURCE, Pool, SchedulerGoneError, in_a_line, unseen
+from helpers.cluster import RESOURCE, Pool, Question, SchedulerGoneError, in_a_line, unseen
 
 ATTEMPTS = 3  # workers on which a run is tried that finds no room on the disk
 
 _RESTART = 60.0  # seconds in which a worker that died has been started again, if ever
 _LOOK = 1.0  # seconds between two looks at what changes slowly: workers, claims
-_GLANCE = 2.0  # seconds that one question to the scheduler may hold up a Ctrl-C
+_GLANCE = 2.0  # seconds that fetching an outcome may hold up a Ctrl-C
 SILENCE = 60.0  # seconds after which a scheduler that does not answer is given up
 
 
 def run(
-    jobs: Sequence[runner.Job], pool: Pool, lock: Path, own: claim.Claim
+    jobs: Sequence[runner.Job],
+    pool: Pool,
+    lock: Path,
+    own: claim.Claim,
+    backend: str | None = None,
 ) -> list[runner.Outcome]:
     """Return how each job ended, in the order of the jobs.
 
@@ -41,6 +45,7 @@ def run(
         pool: the workers.
         lock: file with the claim on all these folders.
         own: that claim. Runs stop where it is taken back or somebody else's.
+        backend: what all of them are to compute with; None: whatever a worker has.
 
     Raises:
         SchedulerGoneError: the scheduler does not answer any more.
@@ -53,12 +58,12 @@ def run(
     with runner.signals_into(events), runner.display(len(jobs), "runs") as screen:
         try:
             while (waiting or running) and events.empty():
-                offered = offers.now(screen)
+                offered = offers.now(screen, bool(running))
                 for _ in range(len(waiting)):
                     if len(running) >= sum(offered.values()):
                         break
                     turn = waiting.popleft()
-                    if turn.submit(pool, list(offered), lock, own):
+                    if turn.submit(pool, list(offered), lock, own, backend):
                         running[turn.job.name] = turn
                     elif not running and turn.is_hopeless(offers.fewer):
                         _end(turn.last, outcomes, screen)
@@ -74,7 +79,7 @@ def run(
                         waiting.append(turn)
                     else:
                         if turn.dead:
-                            runner.settle_dead(turn.job, turn.last.message)
+                            turn.last = runner.settle_dead(turn.job, turn.last.message)
                         _end(turn.last, outcomes, screen)
         finally:
             with suppress(Exception):  # of a scheduler that has gone
@@ -84,13 +89,16 @@ def run(
     ]
 
 
-def run_one(job: runner.Job, lock: Path, own: claim.Claim) -> tuple[runner.Outcome, str, bool]:
+def run_one(
+    job: runner.Job, lock: Path, own: claim.Claim, backend: str | None = None
+) -> tuple[runner.Outcome, str, bool]:
     """Return how a job ended here, which worker this is, and whether to try another one.
 
     Args:
         job: what to run.
         lock: file with the claim of those who want the run.
         own: that claim.
+        backend: what it is to compute with; None: what there is here.
     """
     from distributed import get_worker
 
@@ -99,6 +107,10 @@ def run_one(job: runner.Job, lock: Path, own: claim.Claim) -> tuple[runner.Outco
     if missing:
         outcome = runner.Outcome(job, "failed", f"{worker.address} does not see {missing}")
         return outcome, worker.address, True
+    here = runner.engine(job.kernel)
+    if backend not in (None, here):
+        why = f"{worker.address} computes with {here}, and this sweep with {backend}"
+        return runner.Outcome(job, "failed", why), worker.address, True
     if runner.is_finished(job):  # by a worker that died before it could say so
         return runner.Outcome(job, "finished"), worker.address, False
     stop = _stop_when(lambda: _is_closing(worker) or claim.read(lock) != own)
@@ -122,8 +134,8 @@ class _Offers:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._looked = -_LOOK
-        self._answered = time.monotonic()
+        self._asked = -_LOOK
+        self._question: Question | None = None
         self._offered: dict[str, int] = {}
         self._said = False
         self._most = 0
@@ -133,29 +145,37 @@ class _Offers:
         """True while there are fewer workers than there have been: one may be starting again."""
         return len(self._offered) < self._most
 
-    def now(self, screen: runner.Silence) -> dict[str, int]:
+    def now(self, screen: runner.Silence, running: bool) -> dict[str, int]:
         """Return how many notebooks each worker runs at a time, as far as one has heard.
+
+        A scheduler that takes its time holds nobody up: what was last heard holds meanwhile.
+
+        Args:
+            screen: is told of workers that have gone, or that there is none.
+            running: whether any run is under way, which such a worker may have had.
 
         Raises:
             SchedulerGoneError: the scheduler has gone, or has been silent for long.
         """
-        if time.monotonic() - self._looked >= _LOOK:
-            try:
-                found = self._pool.offered(_GLANCE)
-            except TimeoutError:
-                if time.monotonic() - self._answered > SILENCE:
-                    raise SchedulerGoneError(self._pool.address) from None
-                return self._offered
-            self._answered = time.monotonic()
-            for where in self._offered.keys() - found.keys():
-                screen.say(f"The worker {where} has gone: what it ran begins anew on another one.")
-            self._offered = {where: number for where, number in found.items() if number}
-            self._most = max(self._most, len(self._offered))
-            self._looked = time.monotonic()
-            if not self._offered and not self._said:
-                screen.say(f"There is no worker at {self._pool.address}: the runs wait for one.")
-            self._said = not self._offered
+        since = time.monotonic() - self._asked
+        if self._question is None and since >= _LOOK:
+            self._question, self._asked = self._pool.question(), time.monotonic()
+        elif self._question is not None and self._question.is_answered():
+            self._take(self._question.answer(_GLANCE), screen, running)
+            self._question = None
+        elif self._question is not None and since > SILENCE:
+            raise SchedulerGoneError(self._pool.address)
         return self._offered
+
+    def _take(self, found: dict[str, int], screen: runner.Silence, running: bool) -> None:
+        """Take note of an answer."""
+        for where in self._offered.keys() - found.keys() if running else ():
+            screen.say(f"The worker {where} has gone; a run that it had is tried again.")
+        self._offered = {where: number for where, number in found.items() if number}
+        self._most = max(self._most, len(self._offered))
+        if not self._offered and not self._said:
+            screen.say(f"There is no worker at {self._pool.address}: the runs wait for one.")
+        self._said = not self._offered
 
 
 class _Turn:
@@ -171,7 +191,14 @@ class _Turn:
         self._ended = 0.0  # when the last attempt did
         self._allowed: list[str] | None = None  # None: all of them
 
-    def submit(self, pool: Pool, workers: Sequence[str], lock: Path, own: claim.Claim) -> bool:
+    def submit(
+        self,
+        pool: Pool,
+        workers: Sequence[str],
+        lock: Path,
+        own: claim.Claim,
+        backend: str | None,
+    ) -> bool:
         """Return whether there was a worker to give the job to: one that has not tried it."""
         if self._tried:
             self._allowed = [where for where in workers if where not in self._tried]
@@ -183,6 +210,7 @@ class _Turn:
                 self.job,
                 lock,
                 own,
+                backend,
                 key=f"{self.job.name}-{uuid.uuid4().hex[:8]}",
                 resources={RESOURCE: 1},
                 workers=self._allowed,

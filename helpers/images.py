@@ -7,10 +7,8 @@ memory afterwards: the second run, the second epoch and the second notebook deco
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from helpers import packed
-from helpers.paths import atomic_file, data_home, explained, turn
+from helpers.paths import atomic_file, data_home, explained, require_space, turn
 from helpers.progress import progress
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
@@ -195,7 +193,7 @@ def build_cache(
         with turn(array):
             if not _is_complete(array, table, shape):  # nobody has built it meanwhile
                 try:
-                    _require_space(stem.parent, int(np.prod(shape)))
+                    require_space(stem.parent, int(np.prod(shape)))
                     _write_cache(files, shape, fit, kind, array, table)
                 except OSError as error:
                     what = f"The image cache in {stem.parent}"
@@ -420,13 +418,6 @@ def _read_all(
                 for file in files[start : start + _BLOCK]
             ]
             yield from pool.map(read, sources)
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    """Raise the error of a full disk before anything was written, where it is certain."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, "too little space")
 
 
 def _first_line(error: BaseException) -> str:

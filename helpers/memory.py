@@ -13,21 +13,19 @@ from contextlib import contextmanager
 # What they write: of TensorFlow "ResourceExhaustedError" and "Dst tensor is not initialized" (a
 # copy to the card that found no room), of JAX "RESOURCE_EXHAUSTED", of PyTorch "OutOfMemoryError"
 # and "CUDA out of memory", of NVIDIA's libraries "…_ALLOC_FAILED" and "CUDA_ERROR_OUT_OF_MEMORY",
-# of TensorFlow's search for a convolution that fits "No algorithm worked!"; of NumPy
-# "_ArrayMemoryError: Unable to allocate 3.7 GiB for an array …", and Python's own "MemoryError".
+# of TensorFlow's search for a convolution that fits "No algorithm worked!"; and ours, below.
 _FULL = re.compile(
     r"ResourceExhaustedError|RESOURCE_EXHAUSTED|OutOfMemoryError|out of memory|OUT_OF_MEMORY"
     r"|_ALLOC_FAILED|Dst tensor is not initialized|No algorithm worked!"
     r"|DefaultCPUAllocator: (can't allocate|not enough memory)"
     r"|[Ff]ailed to allocate (request for |memory|[\d.]+)"
-    r"|\b_?(Array)?MemoryError|Unable to allocate [\d.]+ \w+ for an array"
 )
+# Of NumPy "_ArrayMemoryError: Unable to allocate 3.7 GiB for an array …", and Python's own.
+_ARRAY = re.compile(r"\b_?(Array)?MemoryError|Unable to allocate [\d.]+ \w+ for an array")
 # TensorFlow calls a full disk by the same name.
 _DISK = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _ON_THE_PROCESSOR = re.compile(
-    r"device:CPU|DefaultCPUAllocator|by allocator (mkl)?cpu|\b_?(Array)?MemoryError"
-    r"|Unable to allocate [\d.]+ \w+ for an array",
-    re.IGNORECASE,
+    r"device:CPU|DefaultCPUAllocator|by allocator (mkl)?cpu", re.IGNORECASE
 )
 
 
@@ -66,6 +64,14 @@ def is_full(text: str) -> bool:
     return _FULL.search(text) is not None and _DISK.search(text) is None
 
 
+def is_of_an_array(text: str) -> bool:
+    """Return whether an error is about an array of NumPy's for which the machine has no room.
+
+    No batch is meant then, but something that grows with the number of images.
+    """
+    return _ARRAY.search(text) is not None and not is_full(text)
+
+
 def is_on_gpu(text: str) -> bool:
     """Return whether an error about memory means that of a GPU, as far as it tells."""
     return _ON_THE_PROCESSOR.search(text) is None
@@ -84,6 +90,18 @@ def advice(batch_size: object, image_size: object, *, on_gpu: bool = True) -> st
     return (
         f"The {whose} memory is full: lower batch_size{_now(batch_size)}, then "
         f"image_size{_now(image_size)}, and end what else computes there ({seen} shows it)."
+    )
+
+
+def advice_for_arrays(image_size: object) -> str:
+    """Return in one sentence that the machine's memory is full, and which parameter to lower.
+
+    Args:
+        image_size: what it is now; None where nobody knows.
+    """
+    return (
+        f"The machine's memory is full: lower max_images, then image_size{_now(image_size)}, and "
+        f"end what else computes there (top shows it)."
     )
 
 

@@ -18,13 +18,12 @@ from typing import IO, Any
 
 from platformdirs import user_cache_path
 
-from helpers.progress import unattended
-
 DATA_VARIABLE = "TUTORIALS_DATA"
 APPLICATION = "medical-image-tutorials"
 # a quota that is used up is a full disk for whoever meets it; Windows knows no quotas
-_LOOK = 0.2  # seconds between two looks at whether another process has finished
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
+_LOOK = 0.2  # seconds between two looks at whether another process has finished
 
 
 def data_home() -> Path:
@@ -119,6 +118,18 @@ def atomic_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_space(folder: Path, needed: int) -> None:
+    """Raise the error of a full disk before anything was written, where it is certain.
+
+    Args:
+        folder: where it will be written; made if need be.
+        needed: bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, "too little space")
+
+
 def explained(
     error: OSError, what: str, needed: int | None = None, *, below_home: bool = True
 ) -> OSError:
@@ -192,7 +203,7 @@ def turn(target: str | os.PathLike[str]) -> Iterator[None]:
     """
     path = Path(target).absolute()
     path = path.with_name(f".{path.name}.lock")
-    file, waited = None, 0.0
+    file, said = None, False
     while file is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,9 +213,9 @@ def turn(target: str | os.PathLike[str]) -> Iterator[None]:
         if locked is False:
             file.close()
             file = None
-            if waited == 0 and not unattended():
+            if not said:  # in a batch run this goes into its log
                 print(f"Another process makes {target}: this one waits for it.", file=sys.stderr)
-            waited += _LOOK
+                said = True
             time.sleep(_LOOK)
     try:
         yield

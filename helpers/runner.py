@@ -337,30 +337,35 @@ def owner(folder: Path) -> claim.Claim | None:
     return None if found is None or found.over else found
 
 
-def settle_dead(job: Job, message: str) -> None:
-    """Bring a folder in order whose run has died with everything that could have done it.
+def settle_dead(job: Job, message: str) -> Outcome:
+    """Return how a run ended that died with everything that could have said so.
 
-    As after any run that failed: the log says why, an earlier run's results are kept, and nobody
-    is said to be at work.
+    Its folder is brought in order as after any run that failed: the log says why, and an earlier
+    run's results are kept. Where somebody may still be at work in it, it is left alone.
 
     Args:
         job: what ran.
-        message: why it did not finish.
+        message: why it did not finish, if it did not.
     """
     folder = job.folder
-    if not folder.is_dir():
-        return
+    if is_finished(job):  # and died before it could say so
+        return Outcome(job, "finished")
+    if not folder.is_dir() or owner(folder) is not None:
+        return Outcome(job, "failed", message)
     with suppress(OSError):
         for leftover in folder.glob(".*"):
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
         if (folder / results.FILE_NAME).exists():
             (folder / results.FILE_NAME).replace(folder / _PARTIAL)
+        previous = _aside(folder)
+        if (previous / results.FILE_NAME).exists():
+            message += f"; the earlier results are kept in {previous}"
+        else:
+            shutil.rmtree(previous, ignore_errors=True)
         with (folder / LOG).open("a", encoding="utf-8") as log:
             log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} FAILED: {message}\n")
-        previous = _aside(folder)
-        if previous.exists() and not (previous / results.FILE_NAME).exists():
-            shutil.rmtree(previous, ignore_errors=True)
+    return Outcome(job, "failed", message)
 
 
 def is_finished(job: Job) -> bool:
@@ -969,6 +974,9 @@ def _explain(event: Mapping[str, Any], where: Mapping[str, Any], job: Job) -> st
     if memory.is_full(event["text"]) and "DeviceMemoryError" not in event["text"]:
         sizes = (_setting(job, name) for name in ("batch_size", "image_size"))
         return f"{place}: {memory.advice(*sizes, on_gpu=memory.is_on_gpu(event['text']))}"
+    if memory.is_of_an_array(event["text"]):
+        told = memory.advice_for_arrays(_setting(job, "image_size"))
+        return f"{place}: {_one_line(event['text']).rstrip('.')}. {told}"
     return f"{place}: {_one_line(event['text'])}"
 
 

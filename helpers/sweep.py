@@ -8,6 +8,7 @@ with the same command, and ``python -m helpers report`` needs nothing else.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,6 +29,7 @@ OWN = {"profile": "--profiles", "fold": "--folds", "seed": "--seeds"}
 """Parameters that a sweep sets itself, and the option that rules each."""
 
 _SCHEMA = 2
+_LOOK = 1.0  # seconds between two looks at whether there is a worker
 _PATIENCE = 10.0  # seconds that runs of an earlier call may take to notice that it has ended
 
 
@@ -177,8 +179,8 @@ def run(
     environments = [] if address is not None else cluster.environments_for(workers, kernel)
     with ExitStack() as stack:
         pool = None if address is None else stack.enter_context(cluster.connected(address))
-        if pool is not None:
-            sweep = replace(sweep, asked={**sweep.asked, "backend": pool.engine(kernel)})
+        if pool is not None and finished(sweep) < len(sweep.jobs):
+            sweep = replace(sweep, asked={**sweep.asked, "backend": _engine(pool, kernel)})
         own = stack.enter_context(_claimed(sweep))
         jobs = settled(sweep)
         todo = [job for job in jobs if job.action != "keep"]
@@ -194,7 +196,9 @@ def run(
                 *(Path(str(one)) for one in images if one),
             ]
             pool.require_sight(list(dict.fromkeys(seen)))
-            outcomes |= {end.job.name: end for end in dispatch.run(todo, pool, lock, own)}
+            backend = sweep.asked["backend"]
+            ends = dispatch.run(todo, pool, lock, own, backend)
+            outcomes |= {end.job.name: end for end in ends}
     return [outcomes[job.name] for job in jobs]
 
 
@@ -206,16 +210,41 @@ def standing(folder: Path) -> str:
     """
     try:
         runs = list(json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["runs"])
-        done = sum((folder / name / results.FILE_NAME).exists() for name in runs)
+        done = sum(_has_results(folder / name) for name in runs)
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    more = "" if done == len(runs) else "; the command that began it runs the others"
-    return f"{done} of {len(runs)} runs of this sweep have finished{more}."
+    writer = claim.read(folder / LOCK)
+    at_work = writer is not None and not writer.over
+    more = "it is at work" if at_work else "the command that began it runs the others"
+    return f"{done} of {len(runs)} runs of this sweep have finished" + (
+        "." if done == len(runs) else f"; {more}."
+    )
+
+
+def _has_results(folder: Path) -> bool:
+    """Return whether a run has left valid results."""
+    try:
+        return bool(results.load(folder))
+    except (OSError, ValueError):
+        return False
 
 
 def finished(sweep: Sweep) -> int:
     """Return how many runs of a sweep have finished."""
     return sum(map(runner.is_finished, sweep.jobs))
+
+
+def _engine(pool: cluster.Pool, kernel: str) -> str:
+    """Return the backend of a cluster's workers, after there is one."""
+    said = False
+    while True:
+        found = pool.engine(kernel)
+        if found is not None:
+            return found
+        if not said:
+            print(f"There is no worker at {pool.address}: the runs wait for one.", file=sys.stderr)
+            said = True
+        time.sleep(_LOOK)
 
 
 def _places(
@@ -314,8 +343,8 @@ def _require_same(sweep: Sweep) -> None:
         return
     asked = asked_in(path)
     for name, now in sweep.asked.items():
-        if name == "backend" and None in (now, asked.get(name)):
-            continue  # a cluster without workers, which has not been asked or has not answered
+        if name == "backend" and now is None:
+            continue  # a cluster that has not been asked yet
         if asked.get(name) != now:
             raise WrongCall(
                 f"{sweep.folder} holds another sweep ({name} there: {_in_words(asked.get(name))}; "
@@ -335,7 +364,10 @@ def asked_in(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WrongCall(f"{path} cannot be read ({error!r}): choose another --output.") from error
     if schema != _SCHEMA:
-        raise WrongCall(f"{path} was written by another version of helpers (schema {schema}).")
+        raise WrongCall(
+            f"{path} was written by another version of helpers (schema {schema}): go on with that "
+            "one, or choose another --output."
+        )
     return asked
 
 

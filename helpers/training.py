@@ -256,7 +256,7 @@ def extract_features(
     with turn(path):
         stored = _stored_features(path, shape)  # another process may have computed them meanwhile
         if stored is None:
-            _write_features(path, shape, _outputs(extractor, Batches(index, batch_size)))
+            _write_features(path, shape, extractor, Batches(index, batch_size))
             stored = np.load(path, mmap_mode="r")
     return stored
 
@@ -298,33 +298,58 @@ def fit_head(
 
 def fit_frozen(
     features: np.ndarray,
-    split: pd.DataFrame,
+    index: pd.DataFrame,
+    split: pd.DataFrame | None = None,
     strengths: Sequence[float] = STRENGTHS,
     class_weight: Mapping[int, float] | str | None = None,
 ) -> HeadFit:
     """Return the head that a split's training part gives, on the features of all images.
 
     It is ``fit_head`` for features that may be larger than the memory: ``features[learn]`` would
-    load them.
+    load them. An image is known again by its ``row`` in the image cache, so the split may have
+    its rows in another order, or lack some.
 
     Args:
         features: (n, channels), from ``extract_features(extractor, index)``.
-        split: of that index: ``split`` and ``label`` of each image, whose row label is its place
-            in the features; a part of the images will do.
+        index: that very index.
+        split: ``row``, ``label`` and ``split`` of images of the index; None: the index has the
+            column ``split`` itself.
         strengths: as in ``fit_head``.
         class_weight: as in ``fit_head``.
 
     Raises:
-        ValueError: as ``fit_head``; or a row label is no place in the features.
+        ValueError: as ``fit_head``; the features are not those of the index, an image of the
+            split is not in it, or a part is empty.
         OSError: as ``fit_head``.
     """
+    split = index if split is None else split
+    places = _places(features, index, split)
 
     def part(name: str) -> _Part:
-        chosen = split[split["split"] == name]
-        rows = mapped.numbers(chosen.index, len(features))
-        return _Part(features, rows, chosen["label"].to_numpy())
+        chosen = (split["split"] == name).to_numpy()
+        if not chosen.any():
+            raise ValueError(f"The split has no image in the part {name!r}.")
+        return _Part(features, places[chosen], split["label"].to_numpy()[chosen])
 
     return _fitted(part("train"), part("valid"), strengths, class_weight)
+
+
+def _places(features: np.ndarray, index: pd.DataFrame, split: pd.DataFrame) -> np.ndarray:
+    """Return where the features of each image of a split stand, int (k,)."""
+    if len(features) != len(index):
+        raise ValueError(
+            f"{len(features):,} rows of features cannot be those of {len(index):,} images: compute "
+            f"them from this index."
+        )
+    if "split" not in split:
+        raise ValueError("There is no column 'split': split the index first (helpers.splits).")
+    place = pd.Index(index["row"]).get_indexer(pd.Index(split["row"]))
+    if (place < 0).any():
+        raise ValueError(
+            f"{(place < 0).sum():,} images of the split are not in the index that the features "
+            f"were computed from."
+        )
+    return np.asarray(place)
 
 
 @dataclass(frozen=True)
@@ -510,14 +535,16 @@ def _class_weights(
     return dict(class_weight)
 
 
-def _write_features(path: Path, shape: tuple[int, ...], outputs: Iterator[np.ndarray]) -> None:
-    """Write features batch by batch."""
+def _write_features(
+    path: Path, shape: tuple[int, ...], extractor: keras.Model, batches: Batches
+) -> None:
+    """Compute features and write them, batch by batch."""
     kind = np.lib.format.dtype_to_descr(np.dtype(np.float32))
     header = {"descr": kind, "fortran_order": False, "shape": shape}
     try:
         with atomic_file(path) as temporary, temporary.open("wb") as stream:
             np.lib.format.write_array_header_1_0(stream, header)
-            for found in outputs:
+            for found in _outputs(extractor, batches):
                 stream.write(found.astype(np.float32).tobytes())
     except OSError as error:
         what = f"The image cache in {path.parent}"

@@ -202,7 +202,7 @@ def test_a_call_from_end_to_end(stand: Path, capsys: pytest.CaptureFixture[str])
     assert _call("run", "all", "--jobs", "2", "--output", "out") == 1
     out, err = capsys.readouterr()
     assert "AUC 0.900 (0.800\N{EN DASH}1.000)" in out
-    assert "malaria: cell 4 (In [3]): MemoryError: too big" in out
+    assert "malaria: cell 4 (In [3]): MemoryError: too big. The machine's memory is full:" in out
     assert out.splitlines()[-1] == f"Report: {stand}/out/report.html"
     assert sorted(path.name for path in (stand / "out").iterdir()) == [
         "breast_cancer",

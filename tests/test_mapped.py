@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ([True, False, False, True], [0, 3]),
         (pd.Series([False, True, True, False], index=[9, 8, 7, 6]), [1, 2]),
         (pd.Index([3, 0]), [3, 0]),
+        (pd.Series([True, False, True, False], dtype=object), [0, 2]),
         ([], []),
     ],
 )
@@ -44,11 +46,15 @@ def test_rows_are_named_by_truths_or_places(rows: Any, expected: list[int]) -> N
     ("rows", "reason"),
     [
         ([True, False], "2 truths cannot choose from 4 rows"),
-        ([0, 4], "no row 4: there are 4, counted from 0. Were the features computed from another"),
+        ([0, 4], "no row 4: there are 4, counted from 0"),
         ([-1], "no row -1"),
+        ([0.5], "whole numbers, not by float64"),
+        (["a"], "whole numbers, not by"),
+        (2, r"of shape \(\)"),
+        ([[0], [1]], r"of shape \(2, 1\)"),
     ],
 )
-def test_rows_that_are_not_there_are_named(rows: list[Any], reason: str) -> None:
+def test_rows_that_are_not_there_are_named(rows: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         mapped.numbers(rows, 4)
 
@@ -74,13 +80,33 @@ def test_what_is_on_disk_is_mapped_and_leaves_no_file(home: Path) -> None:
 
 
 def test_a_full_disk_says_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(home.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_999_999))
+    computed = []
+
     def parts() -> Iterator[np.ndarray]:
+        computed.append(1)
         yield np.zeros((1, 250_000), np.float32)
-        raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match=r"needs 2 MB, and the disk is full. Make room, or set the"):
         mapped.on_disk(parts(), (2, 250_000), np.float32)
+    assert not computed  # hours of prediction, perhaps
     assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_what_goes_wrong_in_the_parts_is_no_error_of_the_disk() -> None:
+    def parts() -> Iterator[np.ndarray]:
+        raise OSError("image file is truncated")
+        yield
+
+    with pytest.raises(OSError, match=r"^image file is truncated$"):
+        mapped.on_disk(parts(), (2, 3), np.float32)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_parts_that_do_not_fill_the_array_are_refused(rows: int) -> None:
+    with pytest.raises(ValueError, match=rf"{rows * 12} bytes, and \(2, 3\) takes 24"):
+        mapped.on_disk([np.zeros((rows, 3))], (2, 3), np.float32)
 
 
 def peak(work: Any) -> int:
@@ -105,7 +131,7 @@ def test_a_head_of_many_images_takes_the_memory_of_a_block(tmp_path: Path) -> No
         del features
         features = np.load(tmp_path / "features.npy", mmap_mode="r")
         part = np.where(np.arange(count) % 4 == 0, "valid", "train")
-        split = pd.DataFrame({"label": labels, "split": part})
+        split = pd.DataFrame({"row": np.arange(count), "label": labels, "split": part})
 
         def fit(features: np.ndarray = features, split: pd.DataFrame = split) -> None:
             head = training.fit_frozen(features, split, strengths=(0.001,))
@@ -117,24 +143,46 @@ def test_a_head_of_many_images_takes_the_memory_of_a_block(tmp_path: Path) -> No
     assert each < 400  # bytes: labels, places, answers. Features alone are 1,600, a copy as much
 
 
-def test_a_head_on_places_is_the_head_on_loaded_features() -> None:
+def frozen(count: int = 300) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return features that tell three classes apart, and the index they were computed from."""
     rng = np.random.default_rng(1)
-    labels = rng.integers(0, 3, 300)
-    features = (rng.normal(size=(300, 6)) + labels[:, None]).astype(np.float32)
-    part = rng.choice(["train", "valid", "test"], 300)
-    split = pd.DataFrame({"label": labels, "split": part}).sample(frac=1, random_state=0)
-    split = split[split["label"].notna()].iloc[20:]  # some rows are missing, in another order
-    found = training.fit_frozen(features, split)
+    labels = rng.integers(0, 3, count)
+    features = (rng.normal(size=(count, 6)) + labels[:, None]).astype(np.float32)
+    part = rng.choice(["train", "valid", "test"], count)
+    rows = rng.permutation(2 * count)[:count]  # an index lacks some rows of the image cache
+    return features, pd.DataFrame({"row": rows, "label": labels, "split": part})
+
+
+def test_a_head_finds_the_features_of_a_split_in_any_order() -> None:
+    """Shuffled, in part, renumbered as `drop_shared` does: an image is known by its row."""
+    features, index = frozen()
+    split = index.sample(frac=1, random_state=0).iloc[20:]
+    found = training.fit_frozen(features, index, split.reset_index(drop=True))
     learn, choose, ask = (split[split["split"] == name] for name in ("train", "valid", "test"))
     expected = training.fit_head(
         features[learn.index], learn["label"], features[choose.index], choose["label"]
     )
     assert found.losses == expected.losses
+    assert found.losses[found.strength] < 1.0  # and not those of other images: log(3) is 1.1
     np.testing.assert_array_equal(
         found.predict(features, ask.index), expected.predict(features[ask.index])
     )
-    with pytest.raises(ValueError, match="There is no row"):
-        training.fit_frozen(features[:100], split)
+    tested = (index["split"] == "test").to_numpy()
+    np.testing.assert_array_equal(
+        found.predict(features, tested), expected.predict(features[tested])
+    )
+
+
+def test_features_of_other_images_are_refused() -> None:
+    features, index = frozen()
+    with pytest.raises(ValueError, match="100 rows of features cannot be those of 300 images"):
+        training.fit_frozen(features[:100], index)
+    with pytest.raises(ValueError, match="200 images of the split are not in the index"):
+        training.fit_frozen(features[:100], index[:100], index)
+    with pytest.raises(ValueError, match="no column 'split': split the index first"):
+        training.fit_frozen(features, index.drop(columns="split"))
+    with pytest.raises(ValueError, match="no image in the part 'valid'"):
+        training.fit_frozen(features, index.replace({"split": {"valid": "test"}}))
 
 
 def test_intervals_take_little_more_than_a_byte_a_patient_and_resample() -> None:

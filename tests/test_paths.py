@@ -170,10 +170,9 @@ def test_where_no_lock_can_be_written_nobody_waits(tmp_path: Path) -> None:
         pass
 
 
-def test_who_waits_says_so_to_a_person(
+def test_who_waits_says_so_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(paths, "unattended", lambda: False)
     monkeypatch.setattr(paths, "_LOOK", 0.01)
     answers = iter([False, False, True])
     monkeypatch.setattr(paths, "lock", lambda file: next(answers))

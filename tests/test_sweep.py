@@ -466,7 +466,7 @@ def test_a_sweep_outlives_a_dead_worker_a_full_disk_and_a_failing_notebook(
     assert "[Errno 28] No space left on device; it is tried on another worker" in err
     assert err.count("good/sample/fold1-seed0: finished in ") == 1
     assert "6 of 6: " in err
-    assert "has gone: what it ran begins anew on another one." in err
+    assert "has gone; a run that it had is tried again." in err
     assert "1 of 6 runs failed; the same command tries them again:" in out
     log = Path("out/fails/sample/seed0/log.txt").absolute()
     assert (
@@ -581,14 +581,14 @@ def test_ctrl_c_leaves_no_process_and_says_how_to_go_on(stand: Path) -> None:
 def test_ctrl_c_while_workers_start_is_one_line(stand: Path) -> None:
     """Half a cluster cannot be ended in order: it is started, and then ended."""
     call = _call("good", "--workers", "2")
-    _wait((stand / "runs" / "sweep" / sweep.LOCK).exists, 60)  # the workers come next
-    for _ in range(3):
-        time.sleep(0.3)
+    program = psutil.Process(call.pid)
+    _wait(lambda: len(program.children()) > 1, 60)  # Python's own, and the first worker
+    for _ in range(3):  # as somebody does who sees nothing happen
         os.killpg(call.pid, signal.SIGINT)
+        time.sleep(0.3)
     out, err = call.communicate(timeout=60)
     assert call.returncode == 130
-    assert "Traceback" not in err, err
-    assert (out + err).count("nterrupted") == 1
+    assert (out, err) == ("", "helpers: interrupted\n")
     assert not (stand / "runs" / "sweep" / sweep.LOCK).exists()
 
 
@@ -615,12 +615,18 @@ def test_a_scheduler_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPat
     """A pause is waited for: what was last heard of the workers holds meanwhile."""
 
     class Silent:
+        """A scheduler that answers two questions and no third; it is its own question, too."""
+
         address = "tcp://10.0.0.1:8786"
         answers: ClassVar[list[dict[str, int]]] = [{"a": 1, "b": 1}, {"b": 1, "c": 0}]
 
-        def offered(self, patience: float) -> dict[str, int]:
-            if not self.answers:
-                raise TimeoutError
+        def question(self) -> Silent:
+            return self
+
+        def is_answered(self) -> bool:
+            return bool(self.answers)
+
+        def answer(self, patience: float) -> dict[str, int]:
             return self.answers.pop(0)
 
     class Screen(runner.Silence):
@@ -631,14 +637,14 @@ def test_a_scheduler_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(dispatch, "_LOOK", 0.0)
     offers = dispatch._Offers(Silent())  # type: ignore[arg-type]
-    assert offers.now(Screen()) == {"a": 1, "b": 1}
-    assert offers.now(Screen()) == {"b": 1}
-    assert Screen.said == ["The worker a has gone: what it ran begins anew on another one."]
+    heard = [offers.now(Screen(), True) for _ in range(4)]  # asked, answered, asked, answered
+    assert heard == [{}, {"a": 1, "b": 1}, {"a": 1, "b": 1}, {"b": 1}]
+    assert Screen.said == ["The worker a has gone; a run that it had is tried again."]
     assert offers.fewer
-    assert offers.now(Screen()) == {"b": 1}
+    assert [offers.now(Screen(), True) for _ in range(3)] == [{"b": 1}] * 3
     monkeypatch.setattr(dispatch, "SILENCE", -1.0)
     with pytest.raises(cluster.SchedulerGoneError, match=Silent.address):
-        offers.now(Screen())
+        offers.now(Screen(), True)
 
 
 def test_another_backend_is_another_sweep(stand: Path) -> None:
@@ -647,8 +653,7 @@ def test_another_backend_is_another_sweep(stand: Path) -> None:
     first.folder.mkdir()
     unasked = sweep.plan(["good"], {}, output="out", local=False)
     assert unasked.asked["backend"] is None
-    sweep._write(unasked)
-    sweep._write(first)  # the backend is known now
+    sweep._write(first)
     sweep._write(unasked)
     assert sweep.asked_in(first.folder / sweep.FILE_NAME) == first.asked
     assert first.asked["backend"] == os.environ["KERAS_BACKEND"]
@@ -658,21 +663,54 @@ def test_another_backend_is_another_sweep(stand: Path) -> None:
         sweep.settled(other)
 
 
+def test_a_worker_with_another_backend_gets_no_run(
+    stand: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have come after the others were asked."""
+    import distributed
+
+    class Worker:
+        address = "tcp://10.0.0.2:1"
+
+    monkeypatch.setattr(distributed, "get_worker", Worker)
+    (job,) = sweep.plan(["good"], {}).jobs
+    own = claim.Claim.new()
+    outcome, where, elsewhere = dispatch.run_one(job, stand / sweep.LOCK, own, "abacus")
+    assert (outcome.status, where, elsewhere) == ("failed", Worker.address, True)
+    here = os.environ["KERAS_BACKEND"]
+    assert outcome.message == f"{where} computes with {here}, and this sweep with abacus"
+    assert not job.folder.exists()
+
+
 def test_a_run_that_died_with_its_worker_leaves_a_folder_in_order(stand: Path) -> None:
     """As any other run that failed: a reason in its log, nobody at work, no half results."""
     (job,) = sweep.plan(["good"], {}).jobs
     runner.settle_dead(job, "nothing there")  # and nothing happens
     assert not job.folder.exists()
     _finish(job)
+    assert runner.settle_dead(job, "it died") == runner.Outcome(job, "finished")
+
+    job.copy.unlink()  # so it has not finished, and left what it had
     claim.write(job.folder / runner.RUNNING, claim.Claim(1, "node7", "mark"))
+    assert runner.settle_dead(job, "it died").status == "failed"
+    assert (job.folder / "results.json").exists()  # somebody on node7 may be at work
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine = claim.Claim.new()
+    claim.write(job.folder / runner.RUNNING, replace(mine, process=dead.pid))
     aside = job.folder.with_name(f".previous-{job.folder.name}")
     aside.mkdir()
     runner.settle_dead(job, "every worker that ran it died")
     assert not aside.exists()
-    assert not (job.folder / runner.RUNNING).exists()
+    assert sorted(path.name for path in job.folder.iterdir()) == ["log.txt", "results.partial.json"]
     entry = report.read(job.folder)
     assert (entry.status, entry.problem) == ("failed", "every worker that ran it died")
-    assert runner.owner(job.folder) is None
+
+    aside.mkdir()
+    (aside / "results.json").touch()
+    outcome = runner.settle_dead(job, "it died")
+    assert outcome.message == f"it died; the earlier results are kept in {aside}"
 
 
 def test_a_report_says_how_far_a_sweep_has_come(
@@ -690,6 +728,8 @@ def test_a_report_says_how_far_a_sweep_has_come(
     out = capsys.readouterr().out
     assert "\n1 of 4 runs of this sweep have finished; the command that began it runs the" in out
     assert [entry.status for entry in report.collect(asked.folder)] == ["finished", "interrupted"]
+    claim.write(asked.folder / sweep.LOCK, claim.Claim.new())
+    assert sweep.standing(asked.folder).endswith("have finished; it is at work.")
     page = (asked.folder / "report.html").read_text(encoding="utf-8")
     assert "1 of 4 runs of this sweep have finished" in page
     assert 'class="badge interrupted"' in page

@@ -6,9 +6,9 @@
     python -m tools.backends --record "two processor cores"     (afterwards: into docs/backends.md)
 
 One run on each backend differs by the random numbers of its training, too, of which its interval
-over patients knows nothing: where both have run all folds, their means are compared instead.
-Each run has a data home of its own, so that none takes what another has computed. A backend that
-is not installed is left out, and it is said how to install it.
+over patients knows nothing: where both have run several folds, the differences of the folds are
+looked at instead. Each run has a data home of its own, so that none takes what another has
+computed. A backend that is not installed is left out, and it is said how to install it.
 """
 
 from __future__ import annotations
@@ -125,30 +125,39 @@ def essence_of_folds(folder: Path, engine: str, tutorial: str, machine: str) -> 
         engine: the backend.
         tutorial: the notebook.
         machine: what it ran on, in words.
+
+    Raises:
+        ValueError: a run does not say how many patients it tested.
     """
     found = sorted((folder / engine / tutorial / "folds").rglob(results.FILE_NAME))
-    runs = [results.load(path.parent) for path in found]
+    runs = {str(run["fold"]): run for run in (results.load(path.parent) for path in found)}
+    first = next(iter(runs.values()))
+    shares = [pooling.share_tested(run) for run in runs.values()]
+    if None in shares:
+        raise ValueError(f"{tutorial} on {engine}: a run does not say how many were tested.")
     names = [
         name
-        for name in runs[0]["figures"]
-        if any(name == main or name.startswith(f"{main}_") for main in runs[0]["main"])
-        and all(name in run["figures"] for run in runs)
+        for name in first["figures"]
+        if any(name == main or name.startswith(f"{main}_") for main in first["main"])
+        and all(name in run["figures"] for run in runs.values())
     ]
-    means = {name: pooling.mean(runs, name) for name in names}
-    shares = [pooling.share_tested(run) or 0.0 for run in runs]
+    means = {name: pooling.mean(list(runs.values()), name) for name in names}
     return {
-        **{key: runs[0][key] for key in ("tutorial", "backend", "device", "seed", "main")},
-        "version": runs[0]["versions"].get(runs[0]["backend"]),
-        "keras": runs[0]["versions"]["keras"],
+        **{key: first[key] for key in ("tutorial", "backend", "device", "seed", "main")},
+        "version": first["versions"].get(first["backend"]),
+        "keras": first["versions"]["keras"],
         "machine": machine,
-        "share_tested": sum(shares) / len(shares),
-        "splits": {str(run["fold"]): run["data"]["split_hash"] for run in runs},
+        "share_tested": sum(share or 0.0 for share in shares) / len(shares),
+        "splits": {fold: run["data"]["split_hash"] for fold, run in runs.items()},
         "means": {
             name: {"value": one.value, "low": one.low, "high": one.high, "kind": one.kind}
             for name, one in means.items()
         },
-        "values": {name: [run["figures"][name]["value"] for run in runs] for name in names},
-        "seconds": [round(run["seconds"]) for run in runs],
+        "values": {
+            name: {fold: run["figures"][name]["value"] for fold, run in runs.items()}
+            for name in names
+        },
+        "seconds": {fold: round(run["seconds"]) for fold, run in runs.items()},
     }
 
 
@@ -169,7 +178,11 @@ def disagreements(records: Sequence[Record], means: Sequence[Record] = ()) -> li
         means: of runs on several folds; what these have on both backends is compared there.
     """
     found = _disagreements_of_means(means)
-    averaged = {(one["tutorial"], one["backend"]) for one, _ in _pairs(means)}
+    averaged = {
+        (record["tutorial"], record["backend"], name)
+        for record, known in _pairs(means)
+        for name in differences(record, known)
+    }
     first = {record["tutorial"]: record for record in records if record["backend"] == FIRST}
     for record in records:
         known = first.get(record["tutorial"])
@@ -184,12 +197,11 @@ def disagreements(records: Sequence[Record], means: Sequence[Record] = ()) -> li
                 found.append(f"{what}: {name} were not compared")
             elif not apart <= most:  # NaN is no agreement
                 found.append(f"{what}: {name} differ by {apart:.1e}, more than {most:g}")
-        if (record["tutorial"], record["backend"]) in averaged:
-            continue
         alike = same_choice(record, known)
         for name, figure in record["figures"].items():
             named = any(name.startswith(f"{main}_") for main in record["main"])
             compared = name in known["figures"] and (named or (alike and name in record["main"]))
+            compared = compared and (record["tutorial"], record["backend"], name) not in averaged
             if compared and not within(figure, known["figures"][name]):
                 found.append(f"{what}: {results.label(name)} is {results.with_interval(figure)}, "
                              f"and {results.with_interval(known['figures'][name])} on "
@@ -207,20 +219,35 @@ def _pairs(records: Sequence[Record]) -> list[tuple[Record, Record]]:
     ]
 
 
+def differences(record: Record, known: Record) -> dict[str, Record]:
+    """Return how far two backends' figures are apart on the folds that both have run.
+
+    Returns:
+        By figure the mean of the folds' differences, each of two runs tested on the same
+        patients, with the interval of ``pooling.over_tests``.
+    """
+    found = {}
+    for name in record["values"]:
+        ours, theirs = record["values"][name], known["values"].get(name, {})
+        apart = [ours[fold] - theirs[fold] for fold in ours if fold in theirs]
+        if len(apart) >= pooling.FEWEST:
+            middle, low, high = pooling.over_tests(apart, record["share_tested"])
+            found[name] = {"value": middle, "low": low, "high": high}
+    return found
+
+
 def _disagreements_of_means(means: Sequence[Record]) -> list[str]:
-    """Return a line for each mean over folds that lies apart, or folds that are others."""
+    """Return a line for each difference that is not by chance, and for folds that are others."""
     found = []
     for record, known in _pairs(means):
-        what = f"{record['tutorial']} on {record['backend']}, {len(record['splits'])} folds"
+        what = f"{record['tutorial']} on {record['backend']}"
         if record["splits"] != known["splits"]:
-            found.append(f"{what}: other splits than on {FIRST}")
-        for name in record["means"].keys() & known["means"].keys():
-            one, other = record["means"][name], known["means"][name]
-            if not within(one, other):
-                found.append(f"{what}: the mean of {results.label(name)} is "
-                             f"{results.with_interval(one)}, and {results.with_interval(other)} "
-                             f"on {FIRST}")  # fmt: skip
-    return sorted(found)
+            found.append(f"{what}: other folds or splits than on {FIRST}")
+        for name, apart in differences(record, known).items():
+            if not apart["low"] <= 0 <= apart["high"]:
+                found.append(f"{what}: {results.label(name)} differs from that on {FIRST} by "
+                             f"{results.with_interval(apart)}, mean of the folds")  # fmt: skip
+    return found
 
 
 def within(one: Record, other: Record) -> bool:
@@ -271,25 +298,14 @@ def table(records: Sequence[Record]) -> str:
 
 
 def table_of_means(means: Sequence[Record]) -> str:
-    """Return a Markdown table of means over folds, a row for each figure; ``""`` without any.
-
-    The difference is the mean of those of the folds, each tested on the same patients, with the
-    interval of ``pooling.over_tests``.
-    """
+    """Return a Markdown table of means over folds, a row for each figure; ``""`` without any."""
     lines = []
     for record, known in _pairs(means):
-        for name, one in record["means"].items():
-            if name not in known["means"]:
-                continue
-            pairs = zip(record["values"][name], known["values"][name], strict=True)
-            middle, low, high = pooling.over_tests(
-                [ours - theirs for ours, theirs in pairs], record["share_tested"]
-            )
-            apart = results.with_interval({"value": middle, "low": low, "high": high})
+        for name, apart in differences(record, known).items():
             lines.append(f"| {record['tutorial']} | {results.label(name)} "
                          f"| {results.with_interval(known['means'][name])} "
-                         f"| {record['backend']} {results.with_interval(one)} "
-                         f"| {apart} |")  # fmt: skip
+                         f"| {record['backend']} {results.with_interval(record['means'][name])} "
+                         f"| {results.with_interval(apart)} |")  # fmt: skip
     if not lines:
         return ""
     return "\n".join(
@@ -322,16 +338,16 @@ def page(records: Sequence[Record] | None = None, means: Sequence[Record] | None
         "other random numbers on each; so validation may choose another network, and then the "
         "main figures are those of another network. An interval over patients knows nothing of "
         "another training, and may be too narrow to hold it: where a tutorial was run on several "
-        "folds on both, their means are compared instead, whose intervals hold how much the runs "
-        f"differ. Differences are those from {FIRST}.",
+        "folds on both, the differences of the folds are looked at instead, and 0 must lie in the "
+        f"interval of their mean. Differences are those from {FIRST}.",
     ]
     if records:
         parts += [table(records), f"Measured on: {'; '.join(machines)}. The samples are synthetic: "
                   "no figure here says anything about patients."]  # fmt: skip
         if _pairs(means):
             parts += [table_of_means(means), "Means of folds have the corrected interval of "
-                      "[results.md](results.md); so has the difference, the mean of those of each "
-                      "fold."]  # fmt: skip
+                      "[results.md](results.md). So has the difference: the mean of what lies "
+                      "between two runs on one fold, tested on the same patients."]  # fmt: skip
         parts.append("They agree." if not wrong else "They do not agree:\n\n"
                      + "\n".join(f"- {line}" for line in wrong))  # fmt: skip
         if stored and REMARKS.exists():
