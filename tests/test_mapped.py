@@ -120,6 +120,7 @@ def peak(work: Any) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_head_of_many_images_takes_the_memory_of_a_block(tmp_path: Path) -> None:
     """Eight times the images may take their labels and answers more, not their features."""
     channels, rng, needed = 400, np.random.default_rng(0), {}
@@ -185,6 +186,7 @@ def test_features_of_other_images_are_refused() -> None:
         training.fit_frozen(features, index.replace({"split": {"valid": "test"}}))
 
 
+@pytest.mark.slow
 def test_intervals_take_little_more_than_a_byte_a_patient_and_resample() -> None:
     rng, needed = np.random.default_rng(0), {}
     for count in (10_000, 30_000):

@@ -143,6 +143,7 @@ def test_a_small_network_has_the_same_weights_for_every_size() -> None:
     assert two.get_layer("features").output.shape == (None, 8, 8, 16)
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_leaves_only_the_head_to_train(
     lite: keras.Model, frozen: keras.Model
 ) -> None:

@@ -329,6 +329,7 @@ def test_the_second_of_two_calls_is_refused(stand: Path) -> None:
     assert [path.name for path in asked.folder.iterdir()] == ["sweep.json"]
 
 
+@pytest.mark.slow
 def test_a_run_that_died_on_another_machine_is_run_again(
     stand: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,6 +420,7 @@ def test_no_address_is_not_this_machine(stand: Path, capsys: pytest.CaptureFixtu
     assert "No Dask scheduler answers at" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_named_before_anything_starts(
     stand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

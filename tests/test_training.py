@@ -160,6 +160,7 @@ def test_a_model_keeps_nothing_of_its_training(tiny_index: Index, tmp_path: Path
     np.testing.assert_array_equal(predict(loaded, Batches(valid)), predict(model, Batches(valid)))
 
 
+@pytest.mark.slow
 def test_tensorboard_has_its_log(tiny_index: Index, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is optional and not installed here")
     train, valid = parts(tiny_index)

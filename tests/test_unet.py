@@ -76,6 +76,7 @@ def test_maps_of_four_sizes_are_carried_over(
     assert carried == [(4, 4, 128), (8, 8, 64), (16, 16, 32), (32, 32, 16)]
 
 
+@pytest.mark.slow
 def test_a_residual_block_is_two_convolutions_and_a_shortcut() -> None:
     model = small_res_unet()
     table = {row["layer"]: row for row in models.layer_table(model)}
@@ -166,6 +167,7 @@ def test_mirrored_maps_lie_on_their_picture() -> None:
     np.testing.assert_allclose(answers(models.mirrored(model), images), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_turned_maps_lie_on_their_picture(tmp_path: Path) -> None:
     model, images = small_res_unet(), pixels()
     views = []

@@ -193,6 +193,7 @@ def test_the_package_holds_the_file_that_was_checked(arrays: dict[str, np.ndarra
     assert all(np.isfinite(array).all() for array in arrays.values())
 
 
+@pytest.mark.slow
 def test_a_cat_is_recognised(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
     """Through our network and the file's own 1,000-class layer: any slip would show here."""
     data = pytest.importorskip("skimage.data")
