@@ -88,6 +88,7 @@ artifacts:
 
 # The version is asked for in words that every Python understands, even Python 2.
 $(READY) $(BACKENDS)/ready: pyproject.toml tools/set_up.py requirements.lock
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here. Python 3.11, 3.12 or 3.13 is needed: name one, as in  make run PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else 'Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d: name another one, as in  make run PYTHON=python3.12' % v)"
 	@$(PYTHON) tools/set_up.py $(@D) $(filter %.lock,$^)
 

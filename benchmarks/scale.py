@@ -141,11 +141,13 @@ def carried_on(runs: dict[int, Figures], rates: Figures) -> str:
             "decode them into the cache, once": _duration(decode),
             "the cache on disk": _megabytes(images * size * size * 3),
             "frozen features, once: here": _duration(features),
-            "fine-tune EfficientNet-Lite0: here": _duration(tuning),
+            "fine-tune EfficientNet-Lite0 (60 % of them): here": _duration(tuning),
             "frozen features: one GPU, *assumed*": _duration(fast_features),
-            "fine-tune: one GPU, *assumed*": _duration(fast),
+            "fine-tune (60 % of them): one GPU, *assumed*": _duration(fast),
             "features on disk": _megabytes(images * 1_280 * 4),
-            "disk while the head is fitted (80 % again)": _megabytes(0.8 * images * 1_280 * 4),
+            "disk while the head is fitted (training and validation, 80 %)": _megabytes(
+                0.8 * images * 1_280 * 4
+            ),
         }.items():
             rows.setdefault(title, []).append(text)
     lines += [f"| {title} | " + " | ".join(texts) + " |" for title, texts in rows.items()]

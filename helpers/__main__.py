@@ -32,7 +32,7 @@ examples:
   python -m helpers run all                      every notebook on its sample data
   python -m helpers run malaria --profile best --data-dir cell_images
   python -m helpers run malaria -p epochs 3 -p backbone resnet50v2 --output runs/try
-  python -m helpers sweep all --folds 5 --seeds 3 --profiles best    all of them, each once
+  python -m helpers sweep malaria --folds 5 --seeds 3          15 runs, and their means
   python -m helpers report runs/sample           table and HTML again, from what is there
   python -m helpers data download malaria        the real images; then --data-dir malaria
   python -m helpers data verify oct --data-dir OCT2017    is it all there, and what is wrong in it?
@@ -92,6 +92,9 @@ def _run(options: argparse.Namespace) -> int:
         limit=options.timeout,
         devices=options.devices,
     )
+    note = runner.drawn(jobs)
+    if note:
+        print(note, file=sys.stderr)
     if options.dry_run:
         for job in jobs:
             _print_plan(job)

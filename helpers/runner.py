@@ -269,6 +269,21 @@ def engine(kernel: str) -> str:
     )
 
 
+def drawn(jobs: Sequence[Job]) -> str:
+    """Return a line about runs whose recipe is for real images and that have none, or ``""``."""
+    names = dict.fromkeys(
+        job.name.partition("/")[0]
+        for job in jobs
+        if job.parameters.get("profile") in PROFILES[1:] and job.parameters.get("data_dir") is None
+    )
+    if not names:
+        return ""
+    return (
+        f"{', '.join(names)}: no --data-dir, so these runs train on drawn images, and their "
+        "figures say nothing about patients."
+    )
+
+
 def require_kernel(name: str) -> None:
     """Raise WrongCall where there is no Jupyter kernel of that name, or it cannot start."""
     try:

@@ -194,8 +194,8 @@ def test_what_is_carried_on_follows_from_the_largest_run() -> None:
     assert "| 1.8 minutes | 17 minutes |" in rows["list the files"]
     assert "| 54 MB | 500 MB |" in rows["memory of the index"]
     assert "| 12 GB | 151 GB |" in rows["the cache on disk"]
-    assert "| 18 hours | 4.3 days |" in rows["fine-tune EfficientNet-Lite0: here"]
-    assert "| 4.6 minutes | 21 minutes |" in rows["fine-tune: one GPU, *assumed*"]
+    assert "| 18 hours | 4.3 days |" in rows["fine-tune EfficientNet-Lite0 (60 % of them): here"]
+    assert "| 4.6 minutes | 21 minutes |" in rows["fine-tune (60 % of them): one GPU, *assumed*"]
     assert "We have measured no GPU" in text
 
 

@@ -107,6 +107,18 @@ def test_a_figure_over_all_folds_is_not_five_figures() -> None:
     assert (gain.low, gain.high) == pytest.approx((0.02, 0.05))
 
 
+def test_a_figure_over_all_folds_of_drawn_images_has_a_sample_a_seed() -> None:
+    """Other patients each time: two tell nothing but their range, three have an interval."""
+    runs = [run(0.8, seed=k, test="same", everybody=0.02 + k / 100, data={"synthetic": True})
+            for k in range(3)]  # fmt: skip
+    gain = pooled(runs[:2]).figures["gain"]
+    assert (gain.kind, gain.low, gain.high) == ("range", 0.02, 0.03)
+    gain = pooled(runs).figures["gain"]
+    half = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
+    assert gain.kind == "interval"
+    assert (gain.low, gain.high) == pytest.approx((0.03 - half, 0.03 + half))
+
+
 def test_too_few_test_parts_have_a_range() -> None:
     """Which is called so."""
     runs = [run(0.8, fold=0, test="a"), run(0.9, fold=1, test="b")]

@@ -254,7 +254,7 @@ def test_nothing_can_be_recorded_before_a_run(
 
 
 def test_the_committed_records_hold_no_path() -> None:
-    for path in backends.RECORDS.glob("*.json"):
+    for path in backends.RECORDS.rglob("*.json"):
         assert '"/' not in path.read_text("utf-8"), path
 
 
