@@ -192,7 +192,7 @@ def test_dask_is_not_imported_to_answer(stand: Path) -> None:
 def test_without_dask_the_command_that_installs_it_is_said(
     stand: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "is_installed", lambda module: module == "uv")
+    monkeypatch.setattr(kernels, "is_installed", lambda module: module != cluster.PACKAGE)
     with pytest.raises(runner.WrongCall, match=r"  \S+ -m uv pip install distributed$"):
         sweep.run(sweep.plan(["good"], {}))
     assert not list(stand.iterdir())
