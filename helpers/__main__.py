@@ -92,8 +92,7 @@ def _run(options: argparse.Namespace) -> int:
         limit=options.timeout,
         devices=options.devices,
     )
-    note = runner.drawn(jobs)
-    if note:
+    for note in runner.drawn(jobs):
         print(note, file=sys.stderr)
     if options.dry_run:
         for job in jobs:

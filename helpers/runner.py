@@ -269,19 +269,18 @@ def engine(kernel: str) -> str:
     )
 
 
-def drawn(jobs: Sequence[Job]) -> str:
-    """Return a line about runs whose recipe is for real images and that have none, or ``""``."""
+def drawn(jobs: Sequence[Job]) -> list[str]:
+    """Return a line about runs whose recipe is for real images and that have none, if any."""
     names = dict.fromkeys(
         job.name.partition("/")[0]
         for job in jobs
         if job.parameters.get("profile") in PROFILES[1:] and job.parameters.get("data_dir") is None
     )
-    if not names:
-        return ""
-    return (
+    line = (
         f"{', '.join(names)}: no --data-dir, so these runs train on drawn images, and their "
         "figures say nothing about patients."
     )
+    return [line] if names else []
 
 
 def require_kernel(name: str) -> None:
@@ -368,11 +367,7 @@ def settle_dead(job: Job, message: str) -> Outcome:
     if not folder.is_dir() or owner(folder) is not None:
         return Outcome(job, "failed", message)
     with suppress(OSError):
-        for leftover in folder.glob(".*"):
-            if leftover.is_file():
-                leftover.unlink(missing_ok=True)
-        if (folder / results.FILE_NAME).exists():
-            (folder / results.FILE_NAME).replace(folder / _PARTIAL)
+        _tidy(folder, finished=False)
         previous = _aside(folder)
         if (previous / results.FILE_NAME).exists():
             message += f"; the earlier results are kept in {previous}"
@@ -852,11 +847,7 @@ class _Run:
         if not self.owns_folder():
             self.log.close()
             return Outcome(self.job, "interrupted", "another process has taken over", seconds)
-        for leftover in folder.glob(".*"):  # what was being written when the kernel ended
-            if leftover.is_file():
-                leftover.unlink(missing_ok=True)
-        if status != "finished" and (folder / results.FILE_NAME).exists():
-            (folder / results.FILE_NAME).replace(folder / _PARTIAL)
+        _tidy(folder, finished=status == "finished")
         words = {"finished": f"finished in {seconds} s", "failed": f"FAILED: {self.message}"}
         self.log.write(words.get(status, self.message))
         self.log.close()
@@ -910,6 +901,15 @@ def _set_aside(folder: Path) -> Path | None:
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
     return aside
+
+
+def _tidy(folder: Path, *, finished: bool) -> None:
+    """Remove what was being written when a kernel ended; only a finished run keeps its results."""
+    for leftover in folder.glob(".*"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
+    if not finished and (folder / results.FILE_NAME).exists():
+        (folder / results.FILE_NAME).replace(folder / _PARTIAL)
 
 
 def _aside(folder: Path) -> Path:

@@ -126,7 +126,7 @@ def plan(
                         limit=limit,
                     )
                 )
-    notes += [text for text in (runner.drawn(jobs),) if text]
+    notes += runner.drawn(jobs)
     common = {
         name: value
         for name, value in jobs[0].given.items()

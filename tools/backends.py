@@ -183,11 +183,7 @@ def disagreements(records: Sequence[Record], means: Sequence[Record] = ()) -> li
         for record, known in _pairs(means)
         for name in differences(record, known)
     }
-    first = {record["tutorial"]: record for record in records if record["backend"] == FIRST}
-    for record in records:
-        known = first.get(record["tutorial"])
-        if known is None or record is known:
-            continue
+    for record, known in _pairs(records):
         what = f"{record['tutorial']} on {record['backend']}"
         if record["split_hash"] != known["split_hash"]:
             found.append(f"{what}: another split than on {FIRST}")
